@@ -1,0 +1,226 @@
+"""Typed settings, one class a section. `config/load.py` reads them; `docs/SETTINGS.md` is made from them.
+
+Strength, strongest first: the command line, the environment (`METAWATT_<SECTION>__<NAME>`), the TOML file
+(`--config`), the defaults here. A name that is not known stops the start. Units are in the names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+Network = Literal["dev", "test", "main"]
+HexKey = Annotated[str, Field(pattern=r"^[0-9a-f]{66}$")]
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class NodeSettings(Section):
+    """Who this node is and where it listens."""
+
+    name: str = Field("metawatt", description="Name shown to peers and in health reports.")
+    network: Network = Field(
+        "dev", description="The chain: embedded dev chain, test network or main network."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        Path("data"), description="Folder for the embedded database, the key and the dev chain."
+    )
+    hosting_url: str | None = Field(None, description="Public https URL of this node, as advertised.")
+    private_key_file: Path | None = Field(
+        None,
+        description="File with the node's private key (64 hex digits). Default: <data_dir>/node.key, made at first start.",
+    )
+    admin_token: SecretStr | None = Field(
+        None, description="Bearer token for /admin. Default: <data_dir>/admin.token, made at first start."
+    )
+    shutdown_secs: float = Field(
+        20, ge=0, le=600, description="Time to drain requests and the outbox on SIGTERM."
+    )
+
+
+class StorageSettings(Section):
+    """Where the node keeps what it knows."""
+
+    uri: str | None = Field(
+        None, description="sqlite:///PATH or mongodb://…/NAME. Default: sqlite in <data_dir>/node.db."
+    )
+    flush_max_writes: int = Field(4096, ge=1, description="Most writes that one group commit takes.")
+    sqlite_cache_mib: int = Field(64, ge=1, le=4096, description="SQLite page cache of each connection.")
+    mongodb_timeout_secs: float = Field(
+        10, gt=0, description="How long MongoDB may take to be found and to answer."
+    )
+
+
+class LimitSettings(Section):
+    """Bounds on everything that a stranger controls."""
+
+    body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body.")
+    body_timeout_secs: float = Field(
+        15, gt=0, description="Longest time that a request body may take to arrive."
+    )
+    keepalive_secs: float = Field(75, gt=0, description="How long an idle connection is kept.")
+    concurrent_submissions: int = Field(256, ge=1, description="Submissions under way at once; more wait.")
+    waiting_submissions: int = Field(2048, ge=0, description="Submissions that may wait; more are told 429.")
+    concurrent_lookups: int = Field(64, ge=1, description="Lookups under way at once; more wait.")
+    requests_per_minute: int = Field(
+        0, ge=0, description="Requests a client address may make a minute; 0 for no bound."
+    )
+    burst_requests: int = Field(
+        200, ge=1, description="Requests a client address may make at once under that bound."
+    )
+    topics_per_submission: int = Field(32, ge=1, description="Topics that one submission may name.")
+    beef_transactions: int = Field(2000, ge=1, description="Most transactions in one BEEF.")
+    beef_bumps: int = Field(1000, ge=1, description="Most Merkle paths (BUMPs) in one BEEF.")
+    beef_inputs: int = Field(
+        5000, ge=1, description="Most inputs over all unproven transactions of one BEEF."
+    )
+    script_bytes: int = Field(500_000, ge=1000, description="Largest script that is executed.")
+    script_sigops: int = Field(
+        10_000, ge=1, description="Most signature checks in the scripts of one submission."
+    )
+    inline_script_bytes: int = Field(
+        20_000,
+        ge=0,
+        description="Scripts up to this size are run on the event loop, larger ones in a worker process.",
+    )
+    inline_sigops: int = Field(
+        24, ge=0, description="Submissions with more signature checks go to a worker process."
+    )
+    verify_timeout_secs: float = Field(
+        5, gt=0, description="Longest time that a worker may take to verify one submission."
+    )
+    lookup_limit: int = Field(1000, ge=1, description="Most outputs in one lookup answer.")
+    lookup_scan: int = Field(
+        10_000,
+        ge=100,
+        description="Most index entries that one lookup looks at before it answers with a cursor.",
+    )
+    lookup_history: int = Field(100, ge=0, description="Deepest history that a lookup may ask for.")
+    response_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Largest lookup answer.")
+
+
+class ChainSettings(Section):
+    """The services that tell of the chain. The dev network fills these in by itself."""
+
+    arc_url: str | None = Field(None, description="Base URL of ARC (before /v1).")
+    arc_api_key: SecretStr | None = Field(None, description="API key for ARC.")
+    arc_callback_url: str | None = Field(
+        None, description="Public URL of this node's /arc-ingest, for ARC's callbacks."
+    )
+    arc_callback_token: SecretStr | None = Field(
+        None, description="Token that ARC must show at /arc-ingest. Default: derived from the node's key."
+    )
+    headers_url: str | None = Field(
+        None, description="Base URL of the Block Headers Service (before /api/v1)."
+    )
+    headers_api_key: SecretStr | None = Field(None, description="API key for the headers service.")
+    first_height: int | None = Field(
+        None,
+        ge=0,
+        description="Height from which headers are followed. Default: 0 on dev, else 1000 below the tip; older ones are fetched when needed.",
+    )
+    poll_secs: float = Field(5, gt=0, description="How often the tip is asked for.")
+    request_timeout_secs: float = Field(10, gt=0, description="How long a chain service may take to answer.")
+    reorg_limit: int = Field(
+        100,
+        ge=1,
+        description="Deepest reorganisation that is followed; a deeper one stops admission and alarms.",
+    )
+    coinbase_maturity: int = Field(
+        100, ge=0, description="Blocks that a coinbase must be deep before it may be spent."
+    )
+
+
+class EngineSettings(Section):
+    """How the engine keeps up with the chain."""
+
+    broadcast: bool = Field(True, description="Broadcast admitted transactions that are not mined yet.")
+    broadcast_concurrency: int = Field(16, ge=1, description="Broadcasts under way at once.")
+    broadcast_retry_secs: float = Field(
+        2, gt=0, description="First pause before a broadcast is tried again; it doubles."
+    )
+    broadcast_retry_max_secs: float = Field(300, gt=0, description="Longest pause between tries.")
+    proof_poll_secs: float = Field(
+        30, gt=0, description="How often an unproven transaction's proof is asked for."
+    )
+    proof_poll_batch: int = Field(200, ge=1, description="Unproven transactions asked about in one round.")
+    unproven_max_age_secs: float = Field(
+        7 * 86400, gt=0, description="An admitted transaction without proof is evicted after this."
+    )
+
+
+class IssuerSettings(Section):
+    """An issuing body that this node trusts."""
+
+    identity_key: HexKey = Field(description="Its identity key, compressed, 66 hex digits.")
+    name: str = Field(description="Its name, for people.")
+    regions: tuple[str, ...] = Field(
+        (), description="Countries (ISO 3166-1 alpha-2) it may issue for; empty for all."
+    )
+
+
+class TopicSettings(Section):
+    """What is hosted, and whom certificates are believed from."""
+
+    sources: tuple[str, ...] = Field(
+        ("solar_pv", "wind", "hydro"), description="Energy sources that have topics."
+    )
+    regions: tuple[str, ...] = Field(
+        ("de", "dk", "fr", "gb", "nl"), description="Countries that have topics."
+    )
+    issuers: tuple[IssuerSettings, ...] = Field(
+        (), description="Trusted issuing bodies; on the dev network the node's own key is one."
+    )
+    bridge_keys: tuple[HexKey, ...] = Field(
+        (), description="Identity keys of bridges whose locks are honoured."
+    )
+    accept_unissued: bool = Field(
+        False, description="Admit the first, two-field tokens in tm_metawatt_gc, marked as unissued."
+    )
+    capacity_margin: float = Field(
+        1.1, gt=0, description="Quantity may exceed capacity × hours by this factor."
+    )
+    technology_margins: dict[str, float] = Field(
+        default_factory=dict, description="The factor for single technologies."
+    )
+
+
+class DevSettings(Section):
+    """The embedded dev chain (network = dev only)."""
+
+    mine_interval_secs: float = Field(
+        0, ge=0, description="Mine a block at this interval; 0 for only when told to."
+    )
+    initial_blocks: int = Field(
+        101, ge=1, le=10_000, description="Blocks mined at first start, so that the faucet has mature coins."
+    )
+
+
+class LogSettings(Section):
+    """Logs: JSON lines or text for people, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is written."
+    )
+    format: Literal["json", "text"] = Field("text", description="One JSON object a line, or text.")
+
+
+class Settings(Section):
+    """All settings of the node."""
+
+    node: NodeSettings = Field(default_factory=NodeSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    chain: ChainSettings = Field(default_factory=ChainSettings)
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    topics: TopicSettings = Field(default_factory=TopicSettings)
+    dev: DevSettings = Field(default_factory=DevSettings)
+    log: LogSettings = Field(default_factory=LogSettings)

@@ -1,0 +1,109 @@
+"""Keys, signatures and BRC-42 derivation on the SDK's native curve.
+
+A public key is 33 bytes, compressed. A signature is DER over a 32-byte digest, low-S, RFC 6979. Protocols
+are BRC-43 pairs of a security level and a name.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, Literal, TypeAlias
+
+from overlay.sdk import native
+
+Protocol: TypeAlias = tuple[int, str]
+Counterparty: TypeAlias = bytes | Literal["self", "anyone"]
+
+_ONE = (1).to_bytes(32, "big")
+ANYONE_PUBLIC: Final[bytes] = native.pubkey_from_secret(_ONE)
+
+
+def invoice_number(protocol: Protocol, key_id: str) -> str:
+    """BRC-43: `<level>-<protocol name>-<key id>`, the name trimmed and in lower case."""
+    return f"{protocol[0]}-{protocol[1].strip().lower()}-{key_id}"
+
+
+def _tweak(shared: bytes, invoice: str) -> bytes:
+    return hmac.digest(shared, invoice.encode(), sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateKey:
+    """A private key; never shown by `repr`."""
+
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != 32 or not native.seckey_verify(self.secret):
+            raise ValueError("a private key is 32 bytes, above 0 and below the curve's order")
+
+    @classmethod
+    def generate(cls) -> PrivateKey:
+        return cls(secrets.token_bytes(32))
+
+    @classmethod
+    def from_hex(cls, text: str) -> PrivateKey:
+        return cls(bytes.fromhex(text))
+
+    @classmethod
+    def from_int(cls, number: int) -> PrivateKey:
+        return cls(number.to_bytes(32, "big"))
+
+    @property
+    def public(self) -> bytes:
+        return bytes(native.pubkey_from_secret(self.secret))
+
+    def sign(self, digest: bytes) -> bytes:
+        """DER signature of a 32-byte digest."""
+        return bytes(native.ecdsa_sign(digest, self.secret))
+
+    def _shared(self, counterparty: Counterparty) -> bytes:
+        other = self._resolve(counterparty)
+        return bytes(native.pubkey_tweak_mul(other, self.secret))
+
+    def _resolve(self, counterparty: Counterparty) -> bytes:
+        if counterparty == "self":
+            return self.public
+        if counterparty == "anyone":
+            return ANYONE_PUBLIC
+        assert isinstance(counterparty, bytes)
+        return counterparty
+
+    def derive(self, protocol: Protocol, key_id: str, counterparty: Counterparty) -> PrivateKey:
+        """BRC-42: this party's own child key for dealings with `counterparty`."""
+        tweak = _tweak(self._shared(counterparty), invoice_number(protocol, key_id))
+        return PrivateKey(bytes(native.seckey_tweak_add(self.secret, tweak)))
+
+    def derive_public(self, protocol: Protocol, key_id: str, counterparty: Counterparty) -> bytes:
+        """BRC-42: the counterparty's child public key, as this party computes it."""
+        other = self._resolve(counterparty)
+        tweak = _tweak(bytes(native.pubkey_tweak_mul(other, self.secret)), invoice_number(protocol, key_id))
+        return bytes(native.pubkey_tweak_add(other, tweak))
+
+
+def derive_for_anyone(identity: bytes, protocol: Protocol, key_id: str) -> bytes:
+    """The child public key of `identity` towards counterparty `anyone`: with the private key 1 the shared
+    secret is the identity key itself, so everybody can compute it."""
+    return bytes(native.pubkey_tweak_add(identity, _tweak(identity, invoice_number(protocol, key_id))))
+
+
+def verify(signature: bytes, digest: bytes, public: bytes) -> bool:
+    """Whether a DER signature of a 32-byte digest is valid; False for anything malformed."""
+    try:
+        return bool(native.ecdsa_verify(signature, digest, public))
+    except (ValueError, RuntimeError):
+        return False
+
+
+def is_public_key(value: bytes) -> bool:
+    """Whether these are 33 bytes of a point on the curve."""
+    if len(value) != 33:
+        return False
+    try:
+        native.pubkey_parse(value)
+    except (ValueError, RuntimeError):
+        return False
+    return True
