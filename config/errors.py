@@ -114,9 +114,7 @@ class Busy(MetawattError):
 
     default_code = ErrorCode.OVERLOADED
 
-    def __init__(
-        self, message: str = "", code: ErrorCode | None = None, retry_after_secs: float = 1.0
-    ) -> None:
+    def __init__(self, message: str = "", code: ErrorCode | None = None, retry_after_secs: float = 1.0) -> None:
         super().__init__(message, code)
         self.retry_after_secs = retry_after_secs
 

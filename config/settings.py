@@ -25,14 +25,10 @@ class NodeSettings(Section):
     """Who this node is and where it listens."""
 
     name: str = Field("metawatt", description="Name shown to peers and in health reports.")
-    network: Network = Field(
-        "dev", description="The chain: embedded dev chain, test network or main network."
-    )
+    network: Network = Field("dev", description="The chain: embedded dev chain, test network or main network.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    data_dir: Path = Field(
-        Path("data"), description="Folder for the embedded database, the key and the dev chain."
-    )
+    data_dir: Path = Field(Path("data"), description="Folder for the embedded database, the key and the dev chain.")
     hosting_url: str | None = Field(None, description="Public https URL of this node, as advertised.")
     private_key_file: Path | None = Field(
         None,
@@ -41,9 +37,7 @@ class NodeSettings(Section):
     admin_token: SecretStr | None = Field(
         None, description="Bearer token for /admin. Default: <data_dir>/admin.token, made at first start."
     )
-    shutdown_secs: float = Field(
-        20, ge=0, le=600, description="Time to drain requests and the outbox on SIGTERM."
-    )
+    shutdown_secs: float = Field(20, ge=0, le=600, description="Time to drain requests and the outbox on SIGTERM.")
 
 
 class StorageSettings(Section):
@@ -63,9 +57,7 @@ class LimitSettings(Section):
     """Bounds on everything that a stranger controls."""
 
     body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body.")
-    body_timeout_secs: float = Field(
-        15, gt=0, description="Longest time that a request body may take to arrive."
-    )
+    body_timeout_secs: float = Field(15, gt=0, description="Longest time that a request body may take to arrive.")
     keepalive_secs: float = Field(75, gt=0, description="How long an idle connection is kept.")
     concurrent_submissions: int = Field(256, ge=1, description="Submissions under way at once; more wait.")
     waiting_submissions: int = Field(2048, ge=0, description="Submissions that may wait; more are told 429.")
@@ -79,13 +71,9 @@ class LimitSettings(Section):
     topics_per_submission: int = Field(32, ge=1, description="Topics that one submission may name.")
     beef_transactions: int = Field(2000, ge=1, description="Most transactions in one BEEF.")
     beef_bumps: int = Field(1000, ge=1, description="Most Merkle paths (BUMPs) in one BEEF.")
-    beef_inputs: int = Field(
-        5000, ge=1, description="Most inputs over all unproven transactions of one BEEF."
-    )
+    beef_inputs: int = Field(5000, ge=1, description="Most inputs over all unproven transactions of one BEEF.")
     script_bytes: int = Field(500_000, ge=1000, description="Largest script that is executed.")
-    script_sigops: int = Field(
-        10_000, ge=1, description="Most signature checks in the scripts of one submission."
-    )
+    script_sigops: int = Field(10_000, ge=1, description="Most signature checks in the scripts of one submission.")
     inline_script_bytes: int = Field(
         20_000,
         ge=0,
@@ -118,9 +106,7 @@ class ChainSettings(Section):
     arc_callback_token: SecretStr | None = Field(
         None, description="Token that ARC must show at /arc-ingest. Default: derived from the node's key."
     )
-    headers_url: str | None = Field(
-        None, description="Base URL of the Block Headers Service (before /api/v1)."
-    )
+    headers_url: str | None = Field(None, description="Base URL of the Block Headers Service (before /api/v1).")
     headers_api_key: SecretStr | None = Field(None, description="API key for the headers service.")
     first_height: int | None = Field(
         None,
@@ -148,9 +134,7 @@ class EngineSettings(Section):
         2, gt=0, description="First pause before a broadcast is tried again; it doubles."
     )
     broadcast_retry_max_secs: float = Field(300, gt=0, description="Longest pause between tries.")
-    proof_poll_secs: float = Field(
-        30, gt=0, description="How often an unproven transaction's proof is asked for."
-    )
+    proof_poll_secs: float = Field(30, gt=0, description="How often an unproven transaction's proof is asked for.")
     proof_poll_batch: int = Field(200, ge=1, description="Unproven transactions asked about in one round.")
     unproven_max_age_secs: float = Field(
         7 * 86400, gt=0, description="An admitted transaction without proof is evicted after this."
@@ -170,24 +154,16 @@ class IssuerSettings(Section):
 class TopicSettings(Section):
     """What is hosted, and whom certificates are believed from."""
 
-    sources: tuple[str, ...] = Field(
-        ("solar_pv", "wind", "hydro"), description="Energy sources that have topics."
-    )
-    regions: tuple[str, ...] = Field(
-        ("de", "dk", "fr", "gb", "nl"), description="Countries that have topics."
-    )
+    sources: tuple[str, ...] = Field(("solar_pv", "wind", "hydro"), description="Energy sources that have topics.")
+    regions: tuple[str, ...] = Field(("de", "dk", "fr", "gb", "nl"), description="Countries that have topics.")
     issuers: tuple[IssuerSettings, ...] = Field(
         (), description="Trusted issuing bodies; on the dev network the node's own key is one."
     )
-    bridge_keys: tuple[HexKey, ...] = Field(
-        (), description="Identity keys of bridges whose locks are honoured."
-    )
+    bridge_keys: tuple[HexKey, ...] = Field((), description="Identity keys of bridges whose locks are honoured.")
     accept_unissued: bool = Field(
         False, description="Admit the first, two-field tokens in tm_metawatt_gc, marked as unissued."
     )
-    capacity_margin: float = Field(
-        1.1, gt=0, description="Quantity may exceed capacity × hours by this factor."
-    )
+    capacity_margin: float = Field(1.1, gt=0, description="Quantity may exceed capacity × hours by this factor.")
     technology_margins: dict[str, float] = Field(
         default_factory=dict, description="The factor for single technologies."
     )
@@ -207,9 +183,7 @@ class DevSettings(Section):
 class LogSettings(Section):
     """Logs: JSON lines or text for people, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is written."
-    )
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
     format: Literal["json", "text"] = Field("text", description="One JSON object a line, or text.")
 
 

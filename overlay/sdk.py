@@ -21,10 +21,11 @@ from config.errors import ErrorCode, Internal
 SDK_VERSION = "2.4.0"
 
 try:
-    import _bsv_native as native
+    import _bsv_native as _native
 except ImportError as error:  # pragma: no cover - depends on the platform
     raise Internal(
-        f"bsv-sdk's native module cannot be loaded ({error}); install bsv-sdk=={SDK_VERSION} from a wheel for this platform",
+        f"bsv-sdk's native module cannot be loaded ({error}); install bsv-sdk=={SDK_VERSION} from a wheel "
+        "for this platform",
         ErrorCode.INTERNAL,
     ) from error
 
@@ -37,6 +38,7 @@ if _installed != SDK_VERSION:
         f"bsv-sdk {_installed} is installed, {SDK_VERSION} is required (its native module is not a public API)"
     )
 
+native: Any = _native
 parse_transaction: Any = native.tx_from_bytes
 parse_script: Any = native.parse_script_chunks
 run_scripts: Any = native.spend_validate
