@@ -57,11 +57,15 @@ class LimitSettings(Section):
     """Bounds on everything that a stranger controls."""
 
     body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body.")
+    bodies_bytes: int = Field(
+        128 * 1024 * 1024, ge=1024, description="Request bodies held in memory at once; more are told 429."
+    )
     body_timeout_secs: float = Field(15, gt=0, description="Longest time that a request body may take to arrive.")
     keepalive_secs: float = Field(75, gt=0, description="How long an idle connection is kept.")
     concurrent_submissions: int = Field(256, ge=1, description="Submissions under way at once; more wait.")
     waiting_submissions: int = Field(2048, ge=0, description="Submissions that may wait; more are told 429.")
     concurrent_lookups: int = Field(64, ge=1, description="Lookups under way at once; more wait.")
+    waiting_lookups: int = Field(512, ge=0, description="Lookups that may wait; more are told 429.")
     requests_per_minute: int = Field(
         0, ge=0, description="Requests a client address may make a minute; 0 for no bound."
     )

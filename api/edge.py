@@ -1,0 +1,152 @@
+"""What surrounds every handler: request ids, limits, readiness, errors, metrics and the log.
+
+It wraps each handler once, when the application is made, instead of standing in aiohttp's chain of
+middlewares: what a route needs (its counters, whether it is logged) is looked up once and not per request.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from itertools import count
+from time import perf_counter
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from api.errors import error_reply, unexpected_reply
+from api.lifecycle import Lifecycle
+from api.limits import TokenBuckets
+from api.metrics import HttpMetrics, RouteMeter
+from api.replies import COMMON, REQUEST_ID
+from api.route import Handler, Route
+from config.errors import BadRequest, ErrorCode, MetawattError
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+# nginx's status for a client that went away; it is counted, nobody receives it.
+_CLIENT_GONE: Final = 499
+log = structlog.get_logger("metawatt.http")
+
+
+class RequestIds:
+    """Ids that are unique over restarts: a random prefix and a number."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(6)
+        self._numbers = count(1)
+
+    def take(self, offered: str | None) -> str:
+        """The client's own id when it is a sane one, else a new one."""
+        if offered is not None and _SANE_ID.fullmatch(offered):
+            return offered
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+
+class Edge:
+    """Makes guarded handlers. `buckets` is None when clients are not limited."""
+
+    def __init__(
+        self, metrics: HttpMetrics, lifecycle: Lifecycle, buckets: TokenBuckets | None, verbose: bool
+    ) -> None:
+        self._metrics = metrics
+        self._lifecycle = lifecycle
+        self._buckets = buckets
+        self._verbose = verbose
+        self._ids = RequestIds()
+
+    def guard(self, route: Route) -> Handler:
+        """The handler of a route with everything around it. It never raises, but for cancellation."""
+        meter = self._metrics.meter(route.method, route.path)
+        logged = self._logger(route)
+        take_id = self._ids.take
+        metrics = self._metrics
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            started = perf_counter()
+            request_id = take_id(request.headers.get(REQUEST_ID))
+            request["request_id"] = request_id
+            metrics.in_flight += 1
+            try:
+                response = await self._answer(route, request, request_id)
+            finally:
+                metrics.in_flight -= 1
+            _complete(response, request_id)
+            self._observe(meter, response, perf_counter() - started)
+            if logged is not None:
+                logged(request, response, request_id, perf_counter() - started)
+            return response
+
+        return guarded
+
+    async def _answer(self, route: Route, request: web.Request, request_id: str) -> web.StreamResponse:
+        try:
+            if self._buckets is not None:
+                self._buckets.take(request.remote or "")
+            if route.when_ready and not self._lifecycle.ready:
+                self._lifecycle.demand_ready()
+            return await route.handler(request)
+        except MetawattError as error:
+            return self._refusal(error, route, request_id)
+        except ConnectionError:
+            self._metrics.disconnects += 1
+            return web.Response(status=_CLIENT_GONE)
+        except web.RequestPayloadError as error:
+            return self._broken_body(request, error)
+        except Exception:
+            log.exception("request failed", request_id=request_id, method=request.method, route=route.path)
+            return unexpected_reply(request_id)
+
+    def _refusal(self, error: MetawattError, route: Route, request_id: str) -> web.StreamResponse:
+        self._metrics.count_error(error.code)
+        response = error_reply(error)
+        if response.status == 500:
+            log.error(
+                "request failed", request_id=request_id, route=route.path, code=error.code, exc_info=error
+            )
+            return unexpected_reply(request_id)
+        return response
+
+    def _broken_body(self, request: web.Request, error: Exception) -> web.StreamResponse:
+        """A body that breaks HTTP's framing, or that ends with its connection."""
+        if request.transport is None:
+            self._metrics.disconnects += 1
+            return web.Response(status=_CLIENT_GONE)
+        refused = BadRequest(f"The body cannot be read: {error}", ErrorCode.BAD_REQUEST)
+        response = error_reply(refused)
+        response.force_close()
+        return response
+
+    def _observe(self, meter: RouteMeter, response: web.StreamResponse, seconds: float) -> None:
+        meter.observe(response.status, seconds)
+
+    def _logger(self, route: Route) -> Callable[[web.Request, web.StreamResponse, str, float], None] | None:
+        """The line for each request; None for a quiet route, unless everything is told."""
+        if route.quiet and not self._verbose:
+            return None
+        tell = log.debug if route.quiet else log.info
+
+        def line(request: web.Request, response: web.StreamResponse, request_id: str, seconds: float) -> None:
+            tell(
+                "request",
+                request_id=request_id,
+                method=request.method,
+                path=request.path,
+                status=response.status,
+                ms=round(seconds * 1000, 2),
+                client=request.remote,
+            )
+
+        return line
+
+
+def _complete(response: web.StreamResponse, request_id: str) -> None:
+    """Put on what every reply carries; a stream has put it on itself before it began."""
+    if response.prepared:
+        return
+    headers = response.headers
+    headers[REQUEST_ID] = request_id
+    if "Access-Control-Allow-Origin" not in headers:
+        for name, value in COMMON:
+            headers[name] = value

@@ -1,0 +1,121 @@
+"""What the HTTP application asks of the node that it stands before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from api.health import HealthCheck
+from config.settings import Settings
+from overlay.chain import Broadcast
+from overlay.lookup_service import Freeform, LookupService
+from overlay.steak import Steak
+from overlay.topic import Mode, TopicManager
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+class FoundOutput(Protocol):
+    """One output of an answer; `txid` is in internal byte order."""
+
+    @property
+    def txid(self) -> bytes: ...
+
+    @property
+    def output_index(self) -> int: ...
+
+    @property
+    def context(self) -> bytes | None: ...
+
+
+class OutputList(Protocol):
+    """A hydrated answer: what `overlay.hydrate.OutputList` is."""
+
+    @property
+    def outputs(self) -> Sequence[Any]: ...
+
+    @property
+    def cursor(self) -> str | None: ...
+
+    def beef(self, output: Any) -> bytes:
+        """The BEEF that proves one output."""
+        ...
+
+    def aggregated(self) -> Iterator[bytes]:
+        """One BEEF V2 over all outputs, in chunks."""
+        ...
+
+
+class Engine(Protocol):
+    """What `overlay.engine.Engine` is."""
+
+    @property
+    def topic_managers(self) -> Mapping[str, TopicManager]: ...
+
+    @property
+    def lookup_services(self) -> Mapping[str, LookupService]: ...
+
+    async def submit(
+        self,
+        envelope: bytes,
+        topics: Sequence[str],
+        off_chain_values: bytes | None = None,
+        mode: Mode = Mode.CURRENT,
+    ) -> Steak: ...
+
+    async def lookup(self, service: str, query: Any) -> OutputList | Freeform: ...
+
+    async def ingest_status(self, status: Broadcast) -> bool: ...
+
+    async def evict_output(self, txid: bytes, output_index: int, service: str | None) -> None: ...
+
+    async def remove_output(self, txid: bytes, output_index: int) -> None: ...
+
+    async def refresh_proofs(self) -> dict[str, int]: ...
+
+    async def reindex(self, service: str | None, progress: Progress | None) -> int: ...
+
+    async def stats(self) -> dict[str, Any]: ...
+
+
+class HeaderChain(Protocol):
+    """The node's own header chain; `tip_height` is None, or -1, before the first header."""
+
+    @property
+    def tip_height(self) -> int | None: ...
+
+
+class Node(Protocol):
+    """The composition root. `engine` and `headers` may be read once `start` is done; `dev_chain` is there
+    from the beginning on the dev network, because the node reaches it through this very application."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def headers(self) -> HeaderChain: ...
+
+    @property
+    def identity(self) -> bytes: ...
+
+    @property
+    def admin_token(self) -> str: ...
+
+    @property
+    def callback_token(self) -> str: ...
+
+    @property
+    def started_ms(self) -> int: ...
+
+    @property
+    def dev_chain(self) -> Any | None: ...
+
+    @property
+    def health_checks(self) -> Sequence[HealthCheck]: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
