@@ -61,10 +61,15 @@ class Submission:
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A judgement: the outputs to admit (output indices) and the spent coins to keep as history (input
-    indices). A coin that is not retained is removed from the topic."""
+    indices). A coin that is not retained is removed from the topic.
+
+    `waits_for_coins` says that outputs would be admitted if coins were here that are not: the engine then
+    looks for them among the ancestors that came along, and keeps the transaction for when they come.
+    """
 
     outputs_to_admit: tuple[int, ...] = ()
     coins_to_retain: tuple[int, ...] = ()
+    waits_for_coins: bool = False
 
 
 class TopicManager(Protocol):

@@ -6,11 +6,20 @@ wire); `*_hex` is display order (reversed).
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from struct import unpack_from
+from typing import NamedTuple
+
+from config.errors import BadRequest, ErrorCode
+from overlay.sdk import hash256
+
+MAX_INPUTS = 100_000
+MAX_OUTPUTS = 100_000
+MAX_SATOSHIS = 21_000_000 * 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     source_txid: bytes
     source_index: int
     unlocking_script: bytes
@@ -22,8 +31,7 @@ class Input:
         return outpoint(self.source_txid, self.source_index)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     satoshis: int
     script: bytes
 
@@ -43,6 +51,26 @@ class Transaction:
     def txid_hex(self) -> str:
         return self.txid[::-1].hex()
 
+    @property
+    def is_coinbase(self) -> bool:
+        """Whether this transaction makes new coins: its one input names no output."""
+        return len(self.inputs) == 1 and self.inputs[0].source_txid == bytes(32)
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Transaction:
+        """Parse exactly these bytes; `BadRequest(ENVELOPE_MALFORMED)` for anything else."""
+        try:
+            transaction, end = parse_at(raw, 0)
+        except (IndexError, struct.error) as error:
+            raise malformed("a transaction ends too early") from error
+        if end != len(raw):
+            raise malformed("bytes follow the transaction")
+        return transaction
+
+
+def malformed(message: str) -> BadRequest:
+    return BadRequest(message, ErrorCode.ENVELOPE_MALFORMED)
+
 
 def outpoint(txid: bytes, index: int) -> bytes:
     """36 bytes as on the wire."""
@@ -60,3 +88,66 @@ def txid_from_hex(text: str) -> bytes:
     if len(value) != 32:
         raise ValueError("a txid is 64 hex digits")
     return value[::-1]
+
+
+def read_count(data: bytes, position: int) -> tuple[int, int]:
+    """A CompactSize and where it ends; IndexError or struct.error when cut short.
+
+    Longer forms than needed are refused, as nodes do: a txid must have one encoding.
+    """
+    first = data[position]
+    if first < 0xFD:
+        return first, position + 1
+    if first == 0xFD:
+        (value,) = unpack_from("<H", data, position + 1)
+        least, end = 0xFD, position + 3
+    elif first == 0xFE:
+        (value,) = unpack_from("<I", data, position + 1)
+        least, end = 0x10000, position + 5
+    else:
+        (value,) = unpack_from("<Q", data, position + 1)
+        least, end = 0x100000000, position + 9
+    if value < least:
+        raise malformed("a length is written longer than it need be")
+    return value, end
+
+
+def _read_script(data: bytes, position: int) -> tuple[bytes, int]:
+    length, position = read_count(data, position)
+    end = position + length
+    if end > len(data):
+        raise malformed("a script ends too early")
+    return data[position:end], end
+
+
+def parse_at(data: bytes, start: int) -> tuple[Transaction, int]:
+    """Parse the transaction that begins at `start`; returns it and where it ends.
+
+    Raises `BadRequest(ENVELOPE_MALFORMED)`, or IndexError or struct.error when the bytes are cut short.
+    """
+    (version,) = unpack_from("<I", data, start)
+    count, position = read_count(data, start + 4)
+    if not 0 < count <= MAX_INPUTS:
+        raise malformed(f"a transaction has 1 to {MAX_INPUTS} inputs")
+    inputs = []
+    for _ in range(count):
+        source = data[position : position + 32]
+        (index,) = unpack_from("<I", data, position + 32)
+        script, position = _read_script(data, position + 36)
+        (sequence,) = unpack_from("<I", data, position)
+        position += 4
+        inputs.append(Input(source, index, script, sequence))
+    count, position = read_count(data, position)
+    if not 0 < count <= MAX_OUTPUTS:
+        raise malformed(f"a transaction has 1 to {MAX_OUTPUTS} outputs")
+    outputs = []
+    for _ in range(count):
+        (satoshis,) = unpack_from("<Q", data, position)
+        if satoshis > MAX_SATOSHIS:
+            raise malformed("an output holds more satoshis than exist")
+        script, position = _read_script(data, position + 8)
+        outputs.append(Output(satoshis, script))
+    (lock_time,) = unpack_from("<I", data, position)
+    position += 4
+    raw = data[start:position]
+    return Transaction(hash256(raw), raw, version, tuple(inputs), tuple(outputs), lock_time), position

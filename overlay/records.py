@@ -1,0 +1,71 @@
+"""What the engine keeps, collection by collection. Documents are written once and rarely changed.
+
+    transactions   txid          raw bytes, newest proof, and for judged ones the receipt of each topic
+    outputs        outpoint      an admitted output and the topics that admitted it
+    spends         outpoint      which applied transaction spends it, and which topics kept it as history
+    conflicts      outpoint+txid an unproven double spend that was refused: recorded and shown
+    waiting        txid          submissions whose coins are not here yet (children before parents)
+    evictions      txid          why a transaction that had been admitted is gone
+    outbox         seq           work that follows a commit: broadcasts, retries
+    headers        height        the node's own header chain
+    state          name          small single facts (an unfinished reorg, a reindex)
+
+An outpoint is live in a topic when its output names the topic and it has no spend.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from store.port import Collection, Document, Index
+
+TRANSACTIONS: Final = Collection(
+    "transactions",
+    key="bytes",
+    fields={"height": "int", "pending_ms": "int", "seq": "int", "rev": "int"},
+    indexes=(
+        Index("by_height", ("height",), partial=True),
+        Index("pending", ("pending_ms",), partial=True),
+    ),
+)
+OUTPUTS: Final = Collection(
+    "outputs",
+    key="bytes",
+    fields={"seq": "int"},
+    indexes=(Index("by_seq", ("seq",)),),
+)
+SPENDS: Final = Collection("spends", key="bytes", clustered=True)
+CONFLICTS: Final = Collection(
+    "conflicts",
+    key="bytes",
+    fields={"txid": "bytes", "seen_ms": "int"},
+    indexes=(Index("by_txid", ("txid",)), Index("by_age", ("seen_ms",))),
+)
+WAITING: Final = Collection(
+    "waiting", key="bytes", fields={"seen_ms": "int"}, indexes=(Index("by_age", ("seen_ms",)),)
+)
+EVICTIONS: Final = Collection(
+    "evictions", key="bytes", fields={"at_ms": "int"}, indexes=(Index("by_age", ("at_ms",)),)
+)
+OUTBOX: Final = Collection(
+    "outbox", key="int", fields={"due_ms": "int", "attempts": "int"}, indexes=(Index("due", ("due_ms",)),)
+)
+HEADERS: Final = Collection("headers", key="int", clustered=True)
+STATE: Final = Collection("state", key="text", clustered=True)
+
+ENGINE_COLLECTIONS: Final = (
+    TRANSACTIONS,
+    OUTPUTS,
+    SPENDS,
+    CONFLICTS,
+    WAITING,
+    EVICTIONS,
+    OUTBOX,
+    HEADERS,
+    STATE,
+)
+
+
+def applied(document: Document | None) -> bool:
+    """Whether a transaction's document is of one that some topic has judged, not of a mere ancestor."""
+    return document is not None and bool(document.get("receipts"))

@@ -1,0 +1,116 @@
+"""The asynchronous side of verification: plain scripts run at once, all others in a worker process.
+
+The native VM never lets go of the interpreter, so a costly script would stop every other client; in a
+process of its own it can be timed, bounded in memory, and killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+
+from config.errors import BadRequest, Busy, ErrorCode
+from overlay.envelope import Envelope
+from overlay.verify import Roots, SpendJob, VerifyLimits, prepare, run, runs_inline
+from overlay.verify_worker import encode_jobs
+
+
+class Verifier:
+    """Verifies envelopes against a header chain. One event loop; `close` ends the worker."""
+
+    def __init__(
+        self,
+        roots: Roots,
+        limits: VerifyLimits | None = None,
+        *,
+        timeout_secs: float = 5,
+        waiting: int = 64,
+        memory_mib: int = 1024,
+    ) -> None:
+        self._roots = roots
+        self._limits = limits or VerifyLimits()
+        self._worker = ScriptWorker(timeout_secs, waiting, memory_mib)
+
+    async def verify(self, envelope: Envelope) -> None:
+        """Return when the envelope is valid; `BadRequest` as `overlay.verify.prepare` and `run` raise it,
+        `Busy` when too many costly scripts wait already."""
+        jobs = prepare(envelope, self._roots, self._limits)
+        if runs_inline(jobs, self._limits):
+            for job in jobs:
+                run(job)
+        else:
+            await self._worker.run(jobs)
+
+    async def close(self) -> None:
+        await self._worker.close()
+
+
+class ScriptWorker:
+    """One worker process, started when first needed and again after it was killed."""
+
+    def __init__(self, timeout_secs: float, waiting: int, memory_mib: int) -> None:
+        self._timeout_secs = timeout_secs
+        self._most_waiting = waiting
+        self._memory_mib = memory_mib
+        self._waiting = 0
+        self._process: Process | None = None
+        # Guards the worker's pipes: one request and its reply at a time.
+        self._lock = asyncio.Lock()
+
+    async def run(self, jobs: list[SpendJob]) -> None:
+        """Run the scripts; `BadRequest` with SCRIPT_INVALID or SCRIPT_TOO_COSTLY, `Busy` when too many wait."""
+        if self._waiting >= self._most_waiting:
+            raise Busy("too many costly scripts are waiting to be verified", retry_after_secs=self._timeout_secs)
+        self._waiting += 1
+        try:
+            async with self._lock:
+                failure = await self._exchange(encode_jobs(jobs))
+        finally:
+            self._waiting -= 1
+        if failure:
+            raise BadRequest(failure, ErrorCode.SCRIPT_INVALID)
+
+    async def _exchange(self, request: bytes) -> str:
+        process = await self._running()
+        done = False
+        try:
+            async with asyncio.timeout(self._timeout_secs):
+                reply = await _exchange(process, request)
+            done = True
+            return reply
+        except TimeoutError as error:
+            raise BadRequest(
+                f"the scripts did not end within {self._timeout_secs:g} seconds", ErrorCode.SCRIPT_TOO_COSTLY
+            ) from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise BadRequest("the scripts brought down their verifier", ErrorCode.SCRIPT_TOO_COSTLY) from error
+        finally:
+            # Also on cancellation: a reply that nobody read must not answer the next request.
+            if not done:
+                await self._stop()
+
+    async def _running(self) -> Process:
+        if self._process is None or self._process.returncode is not None:
+            command = (sys.executable, "-m", "overlay.verify_worker", str(self._memory_mib))
+            self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+        return self._process
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._stop()
+
+
+async def _exchange(process: Process, request: bytes) -> str:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(len(request).to_bytes(4, "little") + request)
+    await process.stdin.drain()
+    size = int.from_bytes(await process.stdout.readexactly(4), "little")
+    return (await process.stdout.readexactly(size)).decode()
