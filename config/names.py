@@ -1,0 +1,60 @@
+"""The names of settings: dotted (`node.port`), in the environment (`METAWATT_NODE__PORT`), and the nearest
+right one to a wrong one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from config.settings import Settings
+
+PREFIX = "METAWATT_"
+CONFIG_VARIABLE = "METAWATT_CONFIG"
+# Variables that are ours but no settings: which file to read, and what tests and benchmarks are told.
+RESERVED_PREFIXES = (CONFIG_VARIABLE, "METAWATT_TEST_", "METAWATT_BENCH_")
+SHORT_VARIABLES = {
+    "METAWATT_HOST": "node.host",
+    "METAWATT_PORT": "node.port",
+    "METAWATT_DATA_DIR": "node.data_dir",
+    "METAWATT_NETWORK": "node.network",
+    "METAWATT_STORAGE": "storage.uri",
+}
+
+
+def sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    """Each section's name and class, in the order in which they are declared."""
+    for name, field in Settings.model_fields.items():
+        assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        yield name, field.annotation
+
+
+def fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Each setting's dotted name and its field."""
+    for section, model in sections():
+        for name, field in model.model_fields.items():
+            yield f"{section}.{name}", field
+
+
+def variable(name: str) -> str:
+    """The environment variable of a dotted name."""
+    return PREFIX + name.replace(".", "__").upper()
+
+
+def variables() -> dict[str, str]:
+    """Every environment variable that holds a setting, and its dotted name; full names come before short ones."""
+    return {variable(name): name for name, _ in fields()} | SHORT_VARIABLES
+
+
+def nearest(name: str, known: Iterable[str], separator: str = ".") -> str | None:
+    """The known name that was most likely meant: the same last part elsewhere, else the closest spelling."""
+    candidates = sorted(known)
+    leaf = name.rsplit(separator, 1)[-1]
+    for candidate in candidates:
+        if leaf == candidate.rsplit(separator, 1)[-1] or candidate.endswith(f"_{leaf}"):
+            return candidate
+    close = get_close_matches(name, candidates, n=1, cutoff=0.6)
+    return close[0] if close else None

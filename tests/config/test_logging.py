@@ -1,0 +1,89 @@
+"""Logs: their two forms, their level, and what they hide."""
+
+import io
+import json
+import logging
+
+import pytest
+import structlog
+
+from config.logging import MASK, configure_logging
+from config.settings import LogSettings
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def logged(settings: LogSettings, write) -> str:
+    stream = io.StringIO()
+    configure_logging(settings, stream)
+    write(structlog.get_logger())
+    return stream.getvalue()
+
+
+def json_line(write, **settings) -> dict:
+    (line,) = logged(LogSettings(format="json", **settings), write).splitlines()
+    return json.loads(line)
+
+
+def test_json_lines_have_time_level_event_and_fields():
+    line = json_line(lambda log: log.info("admitted", topic="tm_x", txid=b"\x01\x02"))
+    assert line["time"].endswith("Z")
+    del line["time"]
+    assert line == {"level": "info", "event": "admitted", "topic": "tm_x", "txid": "0102"}
+
+
+def test_context_is_in_every_line():
+    with structlog.contextvars.bound_contextvars(request_id="r1"):
+        assert json_line(lambda log: log.info("x"))["request_id"] == "r1"
+
+
+def test_text_is_for_people():
+    text = logged(LogSettings(format="text"), lambda log: log.warning("slow", secs=3))
+    assert "slow" in text
+    assert "secs=3" in text
+
+
+def test_a_lower_level_is_not_written():
+    assert logged(LogSettings(level="warning"), lambda log: log.info("x")) == ""
+
+
+def test_an_exception_is_one_json_line():
+    def write(log):
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            log.exception("failed")
+
+    assert json_line(write)["exception"][0]["exc_value"] == "broken"
+
+
+def test_libraries_log_through_the_same_door():
+    line = json_line(lambda _: logging.getLogger("aiohttp.server").error("bad %s", "request"))
+    assert (line["event"], line["level"], line["logger"]) == ("bad request", "error", "aiohttp.server")
+
+
+@pytest.mark.parametrize(
+    "key", ["password", "api_key", "arc_api_key", "admin_token", "Authorization", "private_key", "client_secret"]
+)
+def test_secrets_are_masked_at_any_depth(key):
+    line = json_line(lambda log: log.info("x", **{key: "s3cret"}, deep={"list": [{key: "s3cret"}]}))
+    assert line[key] == MASK
+    assert line["deep"]["list"][0][key] == MASK
+
+
+def test_passwords_in_urls_are_masked():
+    line = json_line(lambda log: log.info("x", uri="mongodb://user:s3cret@db:27017/n"))
+    assert line["uri"] == f"mongodb://user:{MASK}@db:27017/n"
+
+
+def test_the_fields_own_tokens_are_no_secrets():
+    assert json_line(lambda log: log.info("x", token="certificate", tokens=3))["token"] == "certificate"
