@@ -1,0 +1,50 @@
+"""Canonical JSON (RFC 8785): the one text that an issuer signs, whatever order a token was written in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+import rfc8785
+
+from certificates.document import MAX_INTEGER, Json
+from certificates.errors import TokenMalformed
+
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_PLAIN_FLOAT_MIN: Final = 1e-4
+_PLAIN_FLOAT_MAX: Final = 1e15
+
+
+def canonical(value: Json) -> bytes:
+    """The canonical text of a JSON value; `TokenMalformed` when it has none (NaN, integers beyond 2^53)."""
+    try:
+        return orjson.dumps(value, option=_OPTIONS) if _is_plain(value) else _by_the_letter(value)
+    except (orjson.JSONEncodeError, rfc8785.CanonicalizationError) as error:
+        raise TokenMalformed(f"there is no canonical JSON of this: {error}") from error
+
+
+def _by_the_letter(value: Json) -> bytes:
+    return bytes(rfc8785.dumps(value))
+
+
+def _is_plain(value: Json) -> bool:
+    """Whether orjson writes this value as RFC 8785 does. They part over keys (UTF-16 order against code
+    points), floats that are whole (`1.0` against `1`), and very small or large ones (exponents)."""
+    if value is None or isinstance(value, str | bool):
+        return True
+    if isinstance(value, int):
+        return abs(value) <= MAX_INTEGER
+    if isinstance(value, float):
+        return _PLAIN_FLOAT_MIN <= abs(value) < _PLAIN_FLOAT_MAX and not value.is_integer()
+    if isinstance(value, dict):
+        return _is_plain_object(value)
+    return isinstance(value, list) and all(map(_is_plain, value))
+
+
+def _is_plain_object(value: dict[str, Json]) -> bool:
+    for key, child in value.items():
+        if type(key) is not str or not key.isascii():
+            return False
+        if type(child) is not str and not _is_plain(child):
+            return False
+    return True
