@@ -1,0 +1,102 @@
+"""One transaction for a group of commits.
+
+The group is applied as a whole, in as few statements as its writes allow. When some write is at fault the
+group is undone and halved until the commit at fault stands alone; the others go through, in their order.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from config.errors import MetawattError
+from store.port import Conflict
+from store.sqlite_statements import Row, Statement, Step
+
+Outcome: TypeAlias = MetawattError | None
+
+
+def batches(commits: Sequence[Sequence[Step]]) -> Iterator[tuple[Statement, list[Row]]]:
+    """The writes of several commits, in an order that has the same effect, gathered by statement.
+
+    Writes to different documents commute (only keys are unique). So a write needs to wait only for
+    earlier writes to its own document: the n-th write to a document belongs to the n-th layer, and
+    within a layer, in which no document occurs twice, writes may be gathered freely.
+    """
+    layers: list[dict[Statement, list[Row]]] = []
+    depths: dict[object, int] = {}
+    for commit in commits:
+        for statement, target, row in commit:
+            depth = depths.get(target, 0)
+            depths[target] = depth + 1
+            if depth == len(layers):
+                layers.append({})
+            layers[depth].setdefault(statement, []).append(row)
+    for layer in layers:
+        yield from layer.items()
+
+
+class Group:
+    """Applies commits on one connection, in one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+
+    def commit(self, commits: Sequence[Sequence[Step]]) -> list[Outcome]:
+        """What became of each commit: None, or why it was left out. Raises sqlite3.Error as it is."""
+        try:
+            self._cursor.execute("BEGIN IMMEDIATE")
+            outcomes = self._outcomes(commits)
+            self._cursor.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._cursor.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _outcomes(self, commits: Sequence[Sequence[Step]]) -> list[Outcome]:
+        try:
+            self._run(commits)
+        except MetawattError as error:
+            # A savepoint costs two statements; a group that fails whole can do without one.
+            self._cursor.execute("ROLLBACK")
+            self._cursor.execute("BEGIN IMMEDIATE")
+            return self._apart(commits, error)
+        return [None] * len(commits)
+
+    def _run(self, commits: Sequence[Sequence[Step]]) -> None:
+        for statement, rows in batches(commits):
+            statement.run(self._cursor, rows)
+
+    def _apart(self, commits: Sequence[Sequence[Step]], error: MetawattError) -> list[Outcome]:
+        """Outcomes of commits that do not go through together."""
+        if len(commits) > 1:
+            middle = len(commits) // 2
+            return self._part(commits[:middle]) + self._part(commits[middle:])
+        return [self._located(commits[0], error)]
+
+    def _part(self, commits: Sequence[Sequence[Step]]) -> list[Outcome]:
+        self._cursor.execute("SAVEPOINT part")
+        try:
+            self._run(commits)
+            outcomes: list[Outcome] = [None] * len(commits)
+        except MetawattError as error:
+            self._cursor.execute("ROLLBACK TO part")
+            outcomes = self._apart(commits, error)
+        self._cursor.execute("RELEASE part")
+        return outcomes
+
+    def _located(self, steps: Sequence[Step], error: MetawattError) -> MetawattError:
+        """The error of a commit that is known to fail, with the index of the write at fault."""
+        self._cursor.execute("SAVEPOINT alone")
+        for index, (statement, _, row) in enumerate(steps):
+            try:
+                statement.run(self._cursor, [row])
+            except Conflict as conflict:
+                error = Conflict(conflict.message, index)
+                break
+        self._cursor.execute("ROLLBACK TO alone")
+        self._cursor.execute("RELEASE alone")
+        return error

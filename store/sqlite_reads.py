@@ -1,0 +1,74 @@
+"""Reads on one connection: merged point reads, walks, counts and aggregates."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
+
+from store.port import Document, Find, Key, Page, Total
+from store.sqlite_table import Table, quoted
+from store.sqlite_walk import Walk, clause
+from store.values import KEY_FIELD
+
+Read: TypeAlias = Callable[[sqlite3.Connection], Any]
+
+_KEYS_PER_SELECT: Final = 256
+
+
+def rows_by_key(connection: sqlite3.Connection, table: Table, keys: Iterable[Key]) -> dict[Key, tuple[Any, ...]]:
+    """The rows that exist, in few statements. Lists of keys are padded to powers of two with NULL."""
+    wanted = list(dict.fromkeys(keys))
+    rows: dict[Key, tuple[Any, ...]] = {}
+    for start in range(0, len(wanted), _KEYS_PER_SELECT):
+        chunk: list[Key | None] = [*wanted[start : start + _KEYS_PER_SELECT]]
+        chunk.extend([None] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk)))
+        marks = ",".join("?" * len(chunk))
+        sql = f"SELECT {table.column_list} FROM {table.name} WHERE {quoted(KEY_FIELD)} IN ({marks})"  # noqa: S608
+        rows.update((row[0], row) for row in connection.execute(sql, chunk).fetchall())
+    return rows
+
+
+def find_page(connection: sqlite3.Connection, table: Table, find: Find) -> Page:
+    """One page of a walk, as of one moment."""
+    walk = Walk(table, find)
+    segments = list(walk.segments())
+    if len(segments) < 2:
+        return _page(connection, walk, segments, table, find.limit)
+    connection.execute("BEGIN")
+    try:
+        return _page(connection, walk, segments, table, find.limit)
+    finally:
+        connection.execute("COMMIT")
+
+
+def _page(connection: sqlite3.Connection, walk: Walk, segments: Sequence[Any], table: Table, limit: int) -> Page:
+    rows: list[tuple[Any, ...]] = []
+    for segment in segments:
+        rows += connection.execute(*walk.select(segment, limit + 1 - len(rows))).fetchall()
+        if len(rows) > limit:
+            break
+    documents: list[Document] = [table.document(row) for row in rows[:limit]]
+    return Page(documents, walk.position(documents[-1]) if len(rows) > limit else None)
+
+
+def count(connection: sqlite3.Connection, table: Table, find: Find) -> int:
+    """How many documents a walk covers."""
+    walk = Walk(table, find)
+    where, values = clause(walk.covered())
+    ((number,),) = connection.execute(f"SELECT COUNT(*) FROM {walk.source}{where}", values).fetchall()  # noqa: S608
+    return int(number)
+
+
+def aggregate(
+    connection: sqlite3.Connection, table: Table, find: Find, group_by: Sequence[str], total: str
+) -> list[Total]:
+    """Counts and sums by group. The sum is taken in two halves, since SQLite's own stops at 64 bits."""
+    walk = Walk(table, find)
+    where, values = clause(walk.covered())
+    groups, summed = [quoted(name) for name in group_by], quoted(total)
+    sums = f"COUNT(*), COALESCE(SUM({summed} >> 32), 0), COALESCE(SUM({summed} & 4294967295), 0)"
+    tail = f" GROUP BY {', '.join(groups)} ORDER BY {', '.join(groups)}" if groups else ""
+    sql = f"SELECT {', '.join([*groups, sums])} FROM {walk.source}{where}{tail}"  # noqa: S608
+    rows = connection.execute(sql, values).fetchall()
+    return [Total(tuple(row[:-3]), row[-3], (row[-2] << 32) + row[-1]) for row in rows if groups or row[-3]]

@@ -1,0 +1,117 @@
+"""How a collection lies in SQLite: its table, and documents as rows.
+
+A row is the key, the declared fields as typed columns, and the other fields as msgpack in `_doc`
+(NULL when there are none). Small documents are `clustered` in the key's own tree (WITHOUT ROWID); others
+are appended by rowid, so that an insert under a random key touches one small tree besides the indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from config.errors import BadRequest
+from store.port import Collection, Document, Index, Key, Kind, Scalar
+from store.values import KEY_FIELD, checked_key, scalar
+
+DOC_COLUMN: Final = "_doc"
+COLUMN_TYPES: Final[Mapping[Kind, str]] = {"bytes": "BLOB", "text": "TEXT", "int": "INTEGER"}
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def encoded_rest(rest: Mapping[str, Any]) -> bytes | None:
+    """Undeclared fields as msgpack, None when there are none; BadRequest when they cannot be."""
+    if not rest:
+        return None
+    try:
+        return _encode(rest)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadRequest(f"a document cannot be stored: {error}") from error
+
+
+def decoded_rest(blob: bytes | None) -> Document:
+    """The undeclared fields that `encoded_rest` wrote."""
+    return {} if blob is None else _decode(blob)
+
+
+class Table:
+    """One collection's table. `found` are columns of the file that this release does not declare."""
+
+    def __init__(self, collection: Collection, found: Mapping[str, Kind] | None = None) -> None:
+        self.collection = collection
+        self.found = {name: kind for name, kind in (found or {}).items() if name not in collection.fields}
+        self.kinds: dict[str, Kind] = {**collection.fields, **self.found}
+        self.fields = tuple(self.kinds)
+        self.columns = (KEY_FIELD, *self.fields, DOC_COLUMN)
+        self.name = quoted(collection.name)
+        self.column_list = ", ".join(quoted(name) for name in self.columns)
+        self.key_index = quoted(f"{collection.name}.{KEY_FIELD}")
+        self._typed = tuple(self.kinds.items())
+        self._named = (KEY_FIELD, *self.fields)
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether the rows lie in the key's own tree (an int key is the rowid itself)."""
+        return self.collection.clustered or self.collection.key == "int"
+
+    def key(self, key: Any) -> Key:
+        return checked_key(self.collection, key)
+
+    def value(self, name: str, value: Any) -> Scalar:
+        """`value` for the column `name`."""
+        return scalar(self.kinds[name], name, value)
+
+    def row(self, document: Document) -> tuple[Any, ...]:
+        """A document as a row, in the order of `columns`."""
+        rest = dict(document)
+        key = checked_key(self.collection, rest.pop(KEY_FIELD, None))
+        values = [scalar(kind, name, rest.pop(name, None)) for name, kind in self._typed]
+        return (key, *values, encoded_rest(rest))
+
+    def document(self, row: tuple[Any, ...]) -> Document:
+        """A row, in the order of `columns`, as a document. Declared fields are always there."""
+        document: Document = dict(zip(self._named, row, strict=False))
+        for name in self.found:
+            if document[name] is None:
+                del document[name]
+        if row[-1] is not None:
+            document.update(_decode(row[-1]))
+        return document
+
+    def create_sql(self) -> list[str]:
+        """Statements that make the table and the key's index."""
+        key_type = COLUMN_TYPES[self.collection.key]
+        columns = [f"{quoted(KEY_FIELD)} {key_type} NOT NULL" + (" PRIMARY KEY" if self.is_clustered else "")]
+        columns += [f"{quoted(name)} {COLUMN_TYPES[kind]}" for name, kind in self.kinds.items()]
+        columns.append(f"{quoted(DOC_COLUMN)} BLOB")
+        tail = " WITHOUT ROWID" if self.is_clustered and self.collection.key != "int" else ""
+        statements = [f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)}){tail}"]
+        if not self.is_clustered:
+            statements.append(
+                f"CREATE UNIQUE INDEX IF NOT EXISTS {self.key_index} ON {self.name} ({quoted(KEY_FIELD)})"
+            )
+        return statements
+
+    def index_name(self, index: Index) -> str:
+        return f"{self.collection.name}.{index.name}"
+
+    def index_sql(self, index: Index) -> str:
+        """The statement that makes a declared index; the key is its last field, as the tiebreak."""
+        fields = ", ".join(quoted(name) for name in (*index.fields, KEY_FIELD))
+        partial = f" WHERE {quoted(index.fields[0])} IS NOT NULL" if index.partial else ""
+        return f"CREATE INDEX {quoted(self.index_name(index))} ON {self.name} ({fields}){partial}"
+
+    def index_hint(self, index: str | None) -> str:
+        """The INDEXED BY clause that pins a walk to its index."""
+        if index is not None:
+            return f" INDEXED BY {quoted(self.index_name(self.collection.index(index)))}"
+        return "" if self.is_clustered else f" INDEXED BY {self.key_index}"

@@ -1,0 +1,98 @@
+"""The writer: one thread, one connection, one flush for all commits that wait."""
+
+from __future__ import annotations
+
+import sqlite3
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Sequence
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple, TypeAlias
+
+from config.errors import Internal
+from store.port import StoreUnavailable
+from store.sqlite_connection import faults_reported
+from store.sqlite_group import Group, Outcome
+from store.sqlite_statements import Step
+
+Settled: TypeAlias = list[tuple["Future[Any]", Any]]
+
+
+class Commit(NamedTuple):
+    """A commit that waits, and whom to tell."""
+
+    steps: Sequence[Step]
+    done: Future[None]
+
+
+def settle(settled: Settled) -> None:
+    """Give each future that is still awaited its result or exception; runs on the event loop."""
+    for future, outcome in settled:
+        if future.done():
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+
+class Writer:
+    """Takes commits in the order in which they are put, and tells each of its outcome.
+
+    A commit that was put is applied even if its caller stops waiting.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, loop: AbstractEventLoop, flush_max_writes: int) -> None:
+        self._connection = connection
+        self._group = Group(connection)
+        self._loop = loop
+        self._flush_max_writes = flush_max_writes
+        self._queue: SimpleQueue[Commit | None] = SimpleQueue()
+        self._held: Commit | None = None
+        self._thread = Thread(target=self._run, name="store-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, commit: Commit) -> None:
+        self._queue.put(commit)
+
+    def close(self) -> None:
+        """Apply what was put, then end. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while group := self._gather():
+            outcomes = self._apply([commit.steps for commit in group])
+            settled = [(commit.done, outcome) for commit, outcome in zip(group, outcomes, strict=True)]
+            self._loop.call_soon_threadsafe(settle, settled)
+
+    def _gather(self) -> list[Commit]:
+        """What waits, up to the bound of a flush; empty when the writer is to end."""
+        first = self._held or self._queue.get()
+        self._held = None
+        if first is None:
+            return []
+        group, writes = [first], len(first.steps)
+        while not self._queue.empty():
+            commit = self._queue.get()
+            if commit is None:
+                self._queue.put(None)
+                break
+            writes += len(commit.steps)
+            if writes > self._flush_max_writes:
+                self._held = commit
+                break
+            group.append(commit)
+        return group
+
+    def _apply(self, commits: Sequence[Sequence[Step]]) -> Sequence[Outcome]:
+        try:
+            with faults_reported():
+                return self._group.commit(commits)
+        except StoreUnavailable as error:
+            return [StoreUnavailable(error.message) for _ in commits]
+        except Exception as error:  # the thread must live, and its callers must hear of it
+            return [Internal(f"a commit failed: {error!r}") for _ in commits]
