@@ -20,44 +20,36 @@ import mmap
 import random
 import struct
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from uuid import UUID
-
-import orjson
+from typing import BinaryIO
 
 from bench.bundles import Fleet
+from certificates.bundle import Bundle
+from certificates.ranges import Range
+from certificates.token import ISSUANCE_PROTOCOL, OWNER_PROTOCOL, Token, encode_fields, issuance_id_for
 from overlay import pushdrop
+from overlay.builder import Coin, P2pkhSigner, TransactionBuilder, make_transaction, p2pkh_lock, write_beef
 from overlay.keys import PrivateKey
 from overlay.merkle import MerkleTree
-from overlay.sdk import hash160, hash256
-from overlay.varint import write_varint
+from overlay.sdk import hash256
+from overlay.transaction import Input, Output, Transaction, outpoint
 
 BLOCK_TRANSACTIONS = 2048
+PER_BLOCK = BLOCK_TRANSACTIONS - 1
 ISSUER = PrivateKey.from_int(1001)
 PRODUCERS = [PrivateKey.from_int(5000 + number) for number in range(16)]
 FUNDER = PrivateKey.from_int(4000)
 TOPICS = ("tm_metawatt_gc",)
-MUTABLE = frozenset(
-    (
-        "certificate_status",
-        "account_id",
-        "bundle_id_range_start",
-        "bundle_id_range_end",
-        "bundle_quantity",
-        "sdr_allocation_id",
-        "storage_efficiency_factor",
-    )
-)
+_BLOCKS_AHEAD = 4
 _EASY_BITS = 0x207FFFFF
 _FIRST_TIME = 1_767_225_600
-_SIGHASH = (0x41).to_bytes(4, "little")
-_SEQUENCE = b"\xff\xff\xff\xff"
-_FUNDER_HASH = hash160(FUNDER.public)
-_P2PKH = b"\x76\xa9\x14" + _FUNDER_HASH + b"\x88\xac"
+_FUNDER_LOCK = p2pkh_lock(FUNDER.public)
+_FUNDER_SIGNER = P2pkhSigner(FUNDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,71 +88,28 @@ class Corpus:
                 position += 4 + size
 
 
-def issuance_id(outpoint: bytes, index: int) -> str:
-    """The id that an issuance by this input 0 and at this output must carry (TOKEN.md)."""
-    digest = bytearray(sha256(b"metawatt gc" + outpoint + index.to_bytes(4, "little")).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x80
-    digest[8] = digest[8] & 0x3F | 0x80
-    return str(UUID(bytes=bytes(digest)))
+def certificate_script(fleet: Fleet, number: int, spent: bytes, index: int) -> bytes:
+    """The locking script of certificate `number`, issued at output `index` by the spender of outpoint
+    `spent`."""
+    bundle = Bundle(fleet.bundle(number, issuance_id_for(spent, index)))
+    owner = PRODUCERS[number % len(PRODUCERS)].derive_public(OWNER_PROTOCOL, f"token {number}", "self")
+    draft = Token(owner, bundle, Range(1, bundle.quantity), ISSUER.public)
+    signer = ISSUER.derive(ISSUANCE_PROTOCOL, bundle.issuance_id, "anyone")
+    token = draft.with_signature(signer.sign(sha256(draft.signed_text).digest()))
+    return pushdrop.lock(owner, encode_fields(token))
 
 
-def certificate_script(fleet: Fleet, number: int, outpoint: bytes, index: int) -> bytes:
-    """The locking script of certificate `number`, issued at output `index` by the spender of `outpoint`."""
-    identity = issuance_id(outpoint, index)
-    bundle = fleet.bundle(number, identity)
-    issued = {"start": bundle["bundle_id_range_start"], "end": bundle["bundle_id_range_end"]}
-    immutable = {name: value for name, value in bundle.items() if name not in MUTABLE}
-    text = _canonical({"energyTag": immutable, "issued": issued, "origin": None})
-    signer = ISSUER.derive((1, "metawatt gc issuance"), identity, "anyone")
-    owner = PRODUCERS[number % len(PRODUCERS)].derive_public((1, "metawatt gc"), f"token {number}", "self")
-    fields = [
-        _canonical({"v": 1, "energyTag": bundle, "issued": issued}),
-        ISSUER.public,
-        signer.sign(sha256(text).digest()),
-    ]
-    return pushdrop.lock(owner, fields)
+def _parent(chance: random.Random, satoshis: int) -> Transaction:
+    spent = Input(chance.randbytes(32), 0, chance.randbytes(107), 0xFFFFFFFF)
+    return make_transaction([spent], [Output(satoshis, _FUNDER_LOCK)])
 
 
-def _canonical(value: object) -> bytes:
-    """RFC 8785 for what bundles hold: sorted keys, ASCII, plain numbers."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def _output(satoshis: int, script: bytes) -> bytes:
-    return satoshis.to_bytes(8, "little") + write_varint(len(script)) + script
-
-
-def _transaction(inputs: bytes, outputs: list[bytes]) -> bytes:
-    return b"\x01\0\0\0" + b"\x01" + inputs + write_varint(len(outputs)) + b"".join(outputs) + bytes(4)
-
-
-def _parent(chance: random.Random, satoshis: int) -> bytes:
-    script = chance.randbytes(107)
-    spent = chance.randbytes(32) + bytes(4)
-    return _transaction(spent + bytes((len(script),)) + script + _SEQUENCE, [_output(satoshis, _P2PKH)])
-
-
-def _child(fleet: Fleet, parent_txid: bytes, satoshis: int, first: int, count: int) -> bytes:
-    spent = parent_txid + bytes(4)
-    outputs = [_output(1, certificate_script(fleet, first + n, spent, n)) for n in range(count)]
-    outputs.append(_output(satoshis - count - 50, _P2PKH))
-    preimage = b"".join(
-        (
-            b"\x01\0\0\0",
-            hash256(spent),
-            hash256(_SEQUENCE),
-            spent,
-            _output(satoshis, _P2PKH)[8:],
-            satoshis.to_bytes(8, "little"),
-            _SEQUENCE,
-            hash256(b"".join(outputs)),
-            bytes(4),
-            _SIGHASH,
-        )
-    )
-    signature = FUNDER.sign(hash256(preimage)) + b"\x41"
-    unlocking = bytes((len(signature),)) + signature + b"\x21" + FUNDER.public
-    return _transaction(spent + bytes((len(unlocking),)) + unlocking + _SEQUENCE, outputs)
+def _child(fleet: Fleet, parent: Transaction, first: int, count: int) -> Transaction:
+    spent = outpoint(parent.txid, 0)
+    builder = TransactionBuilder().spend(Coin(parent.txid, 0, parent.outputs[0]), _FUNDER_SIGNER)
+    for index in range(count):
+        builder.pay(1, certificate_script(fleet, first + index, spent, index))
+    return builder.change_to(_FUNDER_LOCK).build()
 
 
 def make_block(seed: int, height: int, first: int, count: int, certificates: int) -> tuple[bytes, bytes]:
@@ -168,15 +117,13 @@ def make_block(seed: int, height: int, first: int, count: int, certificates: int
     part holds them. `first` is the number of its first certificate."""
     chance = random.Random(f"{seed}/{height}")
     fleet = Fleet(seed)
-    satoshis = 1000 + certificates
-    parents = [_parent(chance, satoshis) for _ in range(count)]
+    parents = [_parent(chance, 5_000 + 5 * certificates) for _ in range(count)]
     fillers = [chance.randbytes(32) for _ in range(BLOCK_TRANSACTIONS - count)]
-    tree = MerkleTree([fillers[0], *(hash256(parent) for parent in parents), *fillers[1:]])
+    tree = MerkleTree([fillers[0], *(parent.txid for parent in parents), *fillers[1:]])
     records = bytearray()
     for number, parent in enumerate(parents):
-        child = _child(fleet, hash256(parent), satoshis, first + number * certificates, certificates)
-        bump = tree.bump(number + 1, height)
-        beef = b"\x01\0\xbe\xef\x01" + bump + b"\x02" + parent + b"\x01\0" + child + b"\0"
+        child = _child(fleet, parent, first + number * certificates, certificates)
+        beef = write_beef([(parent, tree.bump(number + 1, height)), (child, None)])
         records += len(beef).to_bytes(4, "little") + beef
     return tree.root, bytes(records)
 
@@ -216,25 +163,26 @@ def make_corpus(folder: Path, parts: Sequence[Part], seed: int = 1, workers: int
 def _write_part(
     folder: Path, part: Part, seed: int, height: int, first: int, pool: ProcessPoolExecutor
 ) -> Iterator[bytes]:
-    """Write one part; yields the roots of its blocks, the first of which is at `height`."""
-    per_block = BLOCK_TRANSACTIONS - 1
-    starts = range(0, part.count, per_block)
-    tasks = [
-        pool.submit(
-            make_block,
-            seed,
-            height + start // per_block,
-            first + start * part.certificates,
-            min(per_block, part.count - start),
-            part.certificates,
-        )
-        for start in starts
-    ]
+    """Write one part; yields the roots of its blocks, the first of which is at `height`. Blocks are made a
+    few ahead of the one that is written, so that memory stays small."""
+    most = max(1, PER_BLOCK // part.certificates)
+    under_way: deque[Future[tuple[bytes, bytes]]] = deque()
     with (folder / f"{part.name}.bin").open("wb") as file:
-        for task in tasks:
-            root, records = task.result()
-            file.write(records)
-            yield root
+        for number, start in enumerate(range(0, part.count, most)):
+            first_here = first + start * part.certificates
+            count = min(most, part.count - start)
+            task = pool.submit(make_block, seed, height + number, first_here, count, part.certificates)
+            under_way.append(task)
+            if len(under_way) > _BLOCKS_AHEAD:
+                yield _write_block(file, under_way.popleft())
+        while under_way:
+            yield _write_block(file, under_way.popleft())
+
+
+def _write_block(file: BinaryIO, task: Future[tuple[bytes, bytes]]) -> bytes:
+    root, records = task.result()
+    file.write(records)
+    return root
 
 
 def _parse_part(text: str) -> Part:
