@@ -198,8 +198,7 @@ class Bump:
     def extract(self, txid: bytes) -> bytes:
         """The smallest BUMP for one transaction: the very bytes that were parsed when they are that."""
         siblings = self._siblings(self.offset_of(txid))
-        nodes = sum(map(len, self._levels))
-        if nodes == max(1, len(siblings) + 1):
+        if self._txids == (txid,) and sum(map(len, self._levels)) == len(siblings) + 1:
             return self.raw
         return _write_path(self.height, self.offset_of(txid), txid, siblings)
 
