@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from time import perf_counter
 from typing import Final
@@ -16,12 +16,13 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from api.access import Authorise
 from api.errors import error_reply, unexpected_reply
 from api.lifecycle import Lifecycle
 from api.limits import TokenBuckets
-from api.metrics import HttpMetrics, RouteMeter
+from api.metrics import HttpMetrics
 from api.replies import COMMON, REQUEST_ID
-from api.route import Handler, Route
+from api.route import Access, Handler, Route
 from config.errors import BadRequest, ErrorCode, MetawattError
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -48,11 +49,17 @@ class Edge:
     """Makes guarded handlers. `buckets` is None when clients are not limited."""
 
     def __init__(
-        self, metrics: HttpMetrics, lifecycle: Lifecycle, buckets: TokenBuckets | None, verbose: bool
+        self,
+        metrics: HttpMetrics,
+        lifecycle: Lifecycle,
+        buckets: TokenBuckets | None,
+        authorise: Mapping[Access, Authorise],
+        verbose: bool,
     ) -> None:
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._buckets = buckets
+        self._authorise = authorise
         self._verbose = verbose
         self._ids = RequestIds()
 
@@ -61,21 +68,22 @@ class Edge:
         meter = self._metrics.meter(route.method, route.path)
         logged = self._logger(route)
         take_id = self._ids.take
-        metrics = self._metrics
+        lifecycle = self._lifecycle
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             started = perf_counter()
             request_id = take_id(request.headers.get(REQUEST_ID))
             request["request_id"] = request_id
-            metrics.in_flight += 1
+            lifecycle.in_flight += 1
             try:
                 response = await self._answer(route, request, request_id)
             finally:
-                metrics.in_flight -= 1
+                lifecycle.left()
             _complete(response, request_id)
-            self._observe(meter, response, perf_counter() - started)
+            seconds = perf_counter() - started
+            meter.observe(response.status, seconds)
             if logged is not None:
-                logged(request, response, request_id, perf_counter() - started)
+                logged(request, response, request_id, seconds)
             return response
 
         return guarded
@@ -84,6 +92,8 @@ class Edge:
         try:
             if self._buckets is not None:
                 self._buckets.take(request.remote or "")
+            if route.access is not Access.PUBLIC:
+                self._authorise[route.access](request)
             if route.when_ready and not self._lifecycle.ready:
                 self._lifecycle.demand_ready()
             return await route.handler(request)
@@ -102,9 +112,7 @@ class Edge:
         self._metrics.count_error(error.code)
         response = error_reply(error)
         if response.status == 500:
-            log.error(
-                "request failed", request_id=request_id, route=route.path, code=error.code, exc_info=error
-            )
+            log.error("request failed", request_id=request_id, route=route.path, code=error.code, exc_info=error)
             return unexpected_reply(request_id)
         return response
 
@@ -117,9 +125,6 @@ class Edge:
         response = error_reply(refused)
         response.force_close()
         return response
-
-    def _observe(self, meter: RouteMeter, response: web.StreamResponse, seconds: float) -> None:
-        meter.observe(response.status, seconds)
 
     def _logger(self, route: Route) -> Callable[[web.Request, web.StreamResponse, str, float], None] | None:
         """The line for each request; None for a quiet route, unless everything is told."""

@@ -17,9 +17,7 @@ _CLIENTS = 10_000
 class TokenBuckets:
     """A token bucket for each client address; the addresses seen longest ago are forgotten."""
 
-    def __init__(
-        self, per_minute: int, burst: int, now_secs: Callable[[], float], clients: int = _CLIENTS
-    ) -> None:
+    def __init__(self, per_minute: int, burst: int, now_secs: Callable[[], float], clients: int = _CLIENTS) -> None:
         self._per_sec = per_minute / 60
         self._burst = float(burst)
         self._now_secs = now_secs

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api.limits import Bodies, Gate
+from api.ports import Node
 from overlay.steak import Steak, TopicResult
 
 BUCKETS_SECS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -58,7 +59,6 @@ class HttpMetrics(Collector):
     """Everything that the HTTP side counts; labels take values of closed lists only."""
 
     def __init__(self) -> None:
-        self.in_flight = 0
         self.disconnects = 0
         self._meters: list[RouteMeter] = []
         self._errors: Counter[str] = Counter()
@@ -126,9 +126,6 @@ class HttpMetrics(Collector):
         )
 
     def _queues(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "metawatt_http_requests_in_flight", "Requests under way.", value=self.in_flight
-        )
         active = GaugeMetricFamily("metawatt_http_active", "Work under way.", labels=("gate",))
         waiting = GaugeMetricFamily("metawatt_http_waiting", "Work that waits its turn.", labels=("gate",))
         for gate in self._gates:
@@ -151,3 +148,34 @@ def outcome(result: TopicResult) -> str:
     if result.relevant:
         return "spent"
     return "irrelevant"
+
+
+class Exposition:
+    """The text that `/metrics` answers: what HTTP counts, and the node's own figures at that moment."""
+
+    def __init__(self, http: HttpMetrics) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(http)
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    async def render(self, node: Node | None) -> str:
+        """The exposition; without the node's figures while it is starting."""
+        text = generate_latest(self._registry).decode()
+        if node is None:
+            return text
+        engine = CollectorRegistry(auto_describe=False)
+        engine.register(_Figures(node.headers.tip_height, await node.engine.stats()))
+        return text + generate_latest(engine).decode()
+
+
+class _Figures(Collector):
+    """The engine's figures at one moment: numbers as gauges, numbers by name as gauges with a label."""
+
+    def __init__(self, tip_height: int | None, stats: Mapping[str, Any]) -> None:
+        self._tip_height = tip_height
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        if self._tip_height is not None:
+            yield GaugeMetricFamily("metawatt_chain_tip_height", "Height of the tip.", value=self._tip_height)

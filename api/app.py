@@ -1,0 +1,91 @@
+"""The application: every handler, one table of routes, and the edge around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.metadata import version as installed_version
+from time import monotonic
+from typing import Final
+
+from aiohttp import web
+
+from api import clock, openapi
+from api.about import AboutHandler
+from api.access import admin_only, callback_only
+from api.admin import AdminHandler
+from api.arc import ArcHandler
+from api.discovery import DiscoveryHandler
+from api.edge import Edge
+from api.fallback import Fallback
+from api.health_routes import HealthHandler
+from api.lifecycle import Lifecycle, Phase
+from api.limits import Bodies, Gate, TokenBuckets
+from api.lookup import LookupHandler
+from api.metrics import Exposition, HttpMetrics
+from api.ports import Node
+from api.route import Access, Route
+from api.submit import SubmitHandler
+from config.settings import LimitSettings
+
+ROUTES: Final = web.AppKey("routes", tuple)
+
+
+def create_app(
+    node: Node, lifecycle: Lifecycle | None = None, now_ms: Callable[[], int] = clock.now_ms
+) -> web.Application:
+    """The application of a node. Without a lifecycle the node is taken to have started already."""
+    lifecycle = lifecycle or Lifecycle(Phase.READY)
+    metrics = HttpMetrics()
+    routes, about = _routes(node, lifecycle, metrics, now_ms)
+    about.publish(openapi.document(routes, installed_version("metawatt")))
+    app = web.Application(client_max_size=node.settings.limits.body_bytes)
+    app[ROUTES] = routes
+    _mount(app, routes, _edge(node, lifecycle, metrics))
+    return app
+
+
+def _routes(
+    node: Node, lifecycle: Lifecycle, metrics: HttpMetrics, now_ms: Callable[[], int]
+) -> tuple[tuple[Route, ...], AboutHandler]:
+    limits = node.settings.limits
+    bodies = Bodies(limits.body_bytes, limits.bodies_bytes, limits.body_timeout_secs)
+    submissions = Gate("submissions", limits.concurrent_submissions, limits.waiting_submissions)
+    lookups = Gate("lookups", limits.concurrent_lookups, limits.waiting_lookups)
+    metrics.watch((submissions, lookups), bodies)
+    about = AboutHandler(node, lifecycle, Exposition(metrics), installed_version("metawatt"))
+    groups: tuple[Iterable[Route], ...] = (
+        SubmitHandler(node, bodies, submissions, metrics).routes(),
+        LookupHandler(node, bodies, lookups).routes(),
+        ArcHandler(node, bodies).routes(),
+        DiscoveryHandler(node).routes(),
+        HealthHandler(node, lifecycle, now_ms).routes(),
+        AdminHandler(node, bodies, lifecycle, now_ms).routes(),
+        about.routes(),
+    )
+    return tuple(route for group in groups for route in group), about
+
+
+def _edge(node: Node, lifecycle: Lifecycle, metrics: HttpMetrics) -> Edge:
+    authorise = {
+        Access.ADMIN: admin_only(node.admin_token),
+        Access.CALLBACK: callback_only(node.callback_token),
+    }
+    verbose = node.settings.log.level == "debug"
+    return Edge(metrics, lifecycle, _buckets(node.settings.limits), authorise, verbose)
+
+
+def _buckets(limits: LimitSettings) -> TokenBuckets | None:
+    if limits.requests_per_minute == 0:
+        return None
+    return TokenBuckets(limits.requests_per_minute, limits.burst_requests, monotonic)
+
+
+def _mount(app: web.Application, routes: Iterable[Route], edge: Edge) -> None:
+    fallback = Fallback(routes)
+    for route in routes:
+        handler = edge.guard(route)
+        app.router.add_route(route.method, route.path, handler)
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path, handler)
+    # Last: whatever no route takes.
+    app.router.add_route("*", "/{path:.*}", edge.guard(fallback.route()))
