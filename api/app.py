@@ -54,7 +54,7 @@ def _routes(
     metrics.watch((submissions, lookups), bodies)
     about = AboutHandler(node, lifecycle, Exposition(metrics), installed_version("metawatt"))
     groups: tuple[Iterable[Route], ...] = (
-        SubmitHandler(node, bodies, submissions, metrics).routes(),
+        SubmitHandler(node, bodies, submissions).routes(),
         LookupHandler(node, bodies, lookups).routes(),
         ArcHandler(node, bodies).routes(),
         DiscoveryHandler(node).routes(),

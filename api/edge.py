@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+from structlog.contextvars import bind_contextvars
 
 from api.access import Authorise
 from api.errors import error_reply, unexpected_reply
@@ -74,6 +75,8 @@ class Edge:
             started = perf_counter()
             request_id = take_id(request.headers.get(REQUEST_ID))
             request["request_id"] = request_id
+            # Each request has a task, and so a context, of its own: nothing has to be unbound.
+            bind_contextvars(request_id=request_id)
             lifecycle.in_flight += 1
             try:
                 response = await self._answer(route, request, request_id)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -15,28 +14,7 @@ from prometheus_client.registry import Collector
 
 from api.limits import Bodies, Gate
 from api.ports import Node
-from overlay.steak import Steak, TopicResult
-
-BUCKETS_SECS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-
-class Histogram:
-    """Counts of observations under each bound of `BUCKETS_SECS`, the last count for all above."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_SECS) + 1)
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS_SECS, seconds)] += 1
-        self.total += seconds
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts by upper bound, as Prometheus wants them."""
-        bounds = [*map(str, BUCKETS_SECS), "+Inf"]
-        return list(zip(bounds, accumulate(self.counts), strict=True))
+from overlay.measure import BUCKETS_SECS, Histogram, Measures
 
 
 class RouteMeter:
@@ -62,7 +40,6 @@ class HttpMetrics(Collector):
         self.disconnects = 0
         self._meters: list[RouteMeter] = []
         self._errors: Counter[str] = Counter()
-        self._submissions: Counter[tuple[str, str]] = Counter()
         self._gates: list[Gate] = []
         self._bodies: Bodies | None = None
 
@@ -78,16 +55,6 @@ class HttpMetrics(Collector):
 
     def count_error(self, code: str) -> None:
         self._errors[code] += 1
-
-    def count_steak(self, steak: Steak) -> None:
-        """Count a submission once for each topic, by what the topic did."""
-        for topic, result in steak.items():
-            self._submissions[topic, outcome(result)] += 1
-
-    def count_rejected(self, topics: Iterable[str]) -> None:
-        """Count a submission that was refused as a whole, for hosted topics."""
-        for topic in topics:
-            self._submissions[topic, "rejected"] += 1
 
     def collect(self) -> Iterator[Metric]:
         yield from self._requests()
@@ -106,7 +73,7 @@ class HttpMetrics(Collector):
                 requests.add_metric((meter.method, meter.path, str(status)), number)
             if meter.statuses:
                 labels = (meter.method, meter.path)
-                durations.add_metric(labels, meter.durations.buckets(), meter.durations.total)
+                durations.add_metric(labels, *_histogram(meter.durations))
         yield requests
         yield durations
 
@@ -115,12 +82,6 @@ class HttpMetrics(Collector):
         for code, number in self._errors.items():
             errors.add_metric((code,), number)
         yield errors
-        submissions = CounterMetricFamily(
-            "metawatt_submissions", "Submissions by topic and outcome.", labels=("topic", "outcome")
-        )
-        for labels, number in self._submissions.items():
-            submissions.add_metric(labels, number)
-        yield submissions
         yield CounterMetricFamily(
             "metawatt_http_disconnects", "Clients that went away before their answer.", value=self.disconnects
         )
@@ -139,17 +100,6 @@ class HttpMetrics(Collector):
             )
 
 
-def outcome(result: TopicResult) -> str:
-    """What a topic did, in one word."""
-    if result.failed is not None:
-        return "failed"
-    if result.outputs_to_admit:
-        return "admitted"
-    if result.relevant:
-        return "spent"
-    return "irrelevant"
-
-
 class Exposition:
     """The text that `/metrics` answers: what HTTP counts, and the node's own figures at that moment."""
 
@@ -164,18 +114,67 @@ class Exposition:
         text = generate_latest(self._registry).decode()
         if node is None:
             return text
-        engine = CollectorRegistry(auto_describe=False)
-        engine.register(_Figures(node.headers.tip_height, await node.engine.stats()))
-        return text + generate_latest(engine).decode()
+        figures = CollectorRegistry(auto_describe=False)
+        figures.register(_EngineFigures(node, await node.engine.stats()))
+        return text + generate_latest(figures).decode()
 
 
-class _Figures(Collector):
-    """The engine's figures at one moment: numbers as gauges, numbers by name as gauges with a label."""
+class _EngineFigures(Collector):
+    """The engine's counts, and its figures at one moment."""
 
-    def __init__(self, tip_height: int | None, stats: Mapping[str, Any]) -> None:
-        self._tip_height = tip_height
+    def __init__(self, node: Node, stats: Mapping[str, Any]) -> None:
+        self._measures: Measures = node.engine.measures
+        self._tip_height = node.headers.tip_height
         self._stats = stats
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._counts()
+        yield self._stages()
         if self._tip_height is not None:
             yield GaugeMetricFamily("metawatt_chain_tip_height", "Height of the tip.", value=self._tip_height)
+        yield from _gauges(self._stats)
+
+    def _counts(self) -> Iterator[Metric]:
+        submissions = CounterMetricFamily(
+            "metawatt_submissions", "Submissions by topic and outcome.", labels=("topic", "outcome")
+        )
+        for labels, number in self._measures.submissions.items():
+            submissions.add_metric(labels, number)
+        yield submissions
+        refusals = CounterMetricFamily("metawatt_refusals", "Submissions refused, by code.", labels=("code",))
+        for code, number in self._measures.refusals.items():
+            refusals.add_metric((code,), number)
+        yield refusals
+        events = CounterMetricFamily("metawatt_events", "What the engine did besides.", labels=("event",))
+        for event, number in self._measures.events.items():
+            events.add_metric((event,), number)
+        yield events
+
+    def _stages(self) -> Metric:
+        stages = HistogramMetricFamily(
+            "metawatt_stage_seconds", "Time in each stage of a submission.", labels=("stage",)
+        )
+        for stage, histogram in self._measures.stages.items():
+            stages.add_metric((stage,), *_histogram(histogram))
+        return stages
+
+
+def _histogram(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative counts by upper bound, and the sum, as Prometheus wants them."""
+    bounds = [*map(str, BUCKETS_SECS), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True)), histogram.total_secs
+
+
+def _gauges(stats: Mapping[str, Any]) -> Iterator[Metric]:
+    """A gauge for each number; for a group of numbers by name, one gauge with the names as labels."""
+    for name, value in stats.items():
+        if isinstance(value, bool) or value is None:
+            continue
+        if isinstance(value, int | float):
+            yield GaugeMetricFamily(f"metawatt_{name}", name.replace("_", " "), value=value)
+        elif isinstance(value, Mapping):
+            group = GaugeMetricFamily(f"metawatt_{name}", name.replace("_", " "), labels=("name",))
+            for label, number in value.items():
+                if isinstance(number, int | float):
+                    group.add_metric((str(label),), number)
+            yield group

@@ -9,6 +9,7 @@ from api.health import HealthCheck
 from config.settings import Settings
 from overlay.chain import Broadcast
 from overlay.lookup_service import Freeform, LookupService
+from overlay.measure import Measures
 from overlay.steak import Steak
 from overlay.topic import Mode, TopicManager
 
@@ -54,6 +55,9 @@ class Engine(Protocol):
 
     @property
     def lookup_services(self) -> Mapping[str, LookupService]: ...
+
+    @property
+    def measures(self) -> Measures: ...
 
     async def submit(
         self,

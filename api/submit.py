@@ -10,11 +10,10 @@ from aiohttp import web
 from api import schemas
 from api.fields import demand_media
 from api.limits import Bodies, Gate
-from api.metrics import HttpMetrics
 from api.ports import Node
 from api.replies import json_bytes
 from api.route import Content, Parameter, Route, Tag, json_content
-from config.errors import BadRequest, ErrorCode, MetawattError, NotFound
+from config.errors import BadRequest, ErrorCode, NotFound
 from overlay.steak import steak_to_wire
 from overlay.varint import read_varint
 
@@ -22,11 +21,10 @@ from overlay.varint import read_varint
 class SubmitHandler:
     """Takes a body apart and hands it to the engine, within the gate."""
 
-    def __init__(self, node: Node, bodies: Bodies, gate: Gate, metrics: HttpMetrics) -> None:
+    def __init__(self, node: Node, bodies: Bodies, gate: Gate) -> None:
         self._node = node
         self._bodies = bodies
         self._gate = gate
-        self._metrics = metrics
         self._topics_limit = node.settings.limits.topics_per_submission
 
     async def submit(self, request: web.Request) -> web.Response:
@@ -42,13 +40,8 @@ class SubmitHandler:
     async def _submit(
         self, envelope: bytes, topics: tuple[str, ...], off_chain_values: bytes | None
     ) -> web.Response:
-        try:
-            async with self._gate:
-                steak = await self._node.engine.submit(envelope, topics, off_chain_values)
-        except MetawattError:
-            self._metrics.count_rejected(topics)
-            raise
-        self._metrics.count_steak(steak)
+        async with self._gate:
+            steak = await self._node.engine.submit(envelope, topics, off_chain_values)
         return json_bytes(orjson.dumps(steak_to_wire(steak)))
 
     def _topics(self, request: web.Request) -> tuple[str, ...]:
