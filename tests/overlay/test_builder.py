@@ -29,7 +29,6 @@ from overlay.transaction import Input, Output, Transaction
 from overlay.wire import (
     make_transaction,
     parse,
-    parse_at,
     parse_extended,
     serialize_output,
     to_extended,
@@ -181,7 +180,6 @@ outputs = st.builds(Output, st.integers(0, 10**14), scripts)
 def test_what_is_written_is_read(spends: list[Input], pays: list[Output], version: int, lock_time: int) -> None:
     transaction = make_transaction(spends, pays, version, lock_time)
     assert parse(transaction.raw) == transaction
-    assert parse_at(b"\x00\x01" + transaction.raw + b"\x02", 2) == (transaction, len(transaction.raw) + 2)
     sources = tuple(Output(n, pays[0].script) for n in range(len(spends)))
     assert parse_extended(to_extended(transaction, sources)) == (transaction, sources)
 
@@ -192,7 +190,6 @@ REFUSED = {
     "left over": PARENT.raw + b"\x00",
     "no inputs": make_transaction([], PARENT.outputs).raw,
     "no outputs": make_transaction(PARENT.inputs, []).raw,
-    "the same outpoint twice": make_transaction(PARENT.inputs * 2, PARENT.outputs).raw,
     "too many coins": make_transaction(PARENT.inputs, [Output(2**64 - 1, b"")]).raw,
     "a count that lies": PARENT.raw[:4] + b"\xfe\xff\xff\xff\xff" + PARENT.raw[5:],
 }
@@ -202,7 +199,7 @@ REFUSED = {
 def test_what_is_not_a_transaction_is_refused(raw: bytes) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse(raw)
-    assert refusal.value.code in {ErrorCode.ENVELOPE_MALFORMED, ErrorCode.VALUE_NOT_CONSERVED}
+    assert refusal.value.code is ErrorCode.ENVELOPE_MALFORMED
 
 
 def test_extended_format_cut_off_anywhere_is_refused() -> None:
