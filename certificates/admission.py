@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from certificates.errors import TokenMalformed
 from certificates.legacy import LegacyToken
-from certificates.policy import Policy, Scope
+from certificates.policy import EVERYTHING, Policy, Scope
 from certificates.ranges import merge, partitions
 from certificates.rules import (
     Keys,
@@ -93,7 +93,7 @@ class _Issuance:
     outputs: list[tuple[Placed, Token]] = field(default_factory=list)
 
 
-def judge(view: View, policy: Policy, keys: Keys, scope: Scope = Scope()) -> Verdict:  # noqa: B008 - frozen
+def judge(view: View, policy: Policy, keys: Keys, scope: Scope = EVERYTHING) -> Verdict:
     """The verdict of a topic with that scope; it depends on nothing but its arguments."""
     return _Judge(view, policy, keys, scope).verdict()
 

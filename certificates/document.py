@@ -7,6 +7,7 @@ differently here and there could be two certificates. Such documents are refused
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -27,7 +28,7 @@ def parse_object(text: bytes) -> dict[str, Json]:
     """The object that a UTF-8 JSON text holds.
 
     Raises `TokenMalformed` for anything else, and for texts above `MAX_DOCUMENT_BYTES`, nesting above
-    `MAX_DEPTH`, a key twice in one object, integers beyond ±(2^53 - 1), NaN and infinities.
+    `MAX_DEPTH`, a key twice in one object, numbers beyond ±(2^53 - 1), NaN.
     """
     if len(text) > MAX_DOCUMENT_BYTES:
         raise TokenMalformed(f"the JSON has {len(text)} bytes; at most {MAX_DOCUMENT_BYTES} are allowed")
@@ -37,19 +38,22 @@ def parse_object(text: bytes) -> dict[str, Json]:
         raise TokenMalformed(f"the first field is not JSON: {error}") from error
     if type(value) is not dict:
         raise TokenMalformed("the first field is JSON, but not an object")
-    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and not _within_depth(value, MAX_DEPTH):
-        raise TokenMalformed(f"the JSON is nested deeper than {MAX_DEPTH}")
+    _check_members(value.values(), MAX_DEPTH - 1)
     if not _round_trips(value, text):
         _check_numbers_and_keys(text)
     return value
 
 
-def _within_depth(value: Json, allowed: int) -> bool:
-    if isinstance(value, dict):
-        return allowed > 0 and all(_within_depth(child, allowed - 1) for child in value.values())
-    if isinstance(value, list):
-        return allowed > 0 and all(_within_depth(child, allowed - 1) for child in value)
-    return True
+def _check_members(values: Iterable[Json], depth_left: int) -> None:
+    """Bound depth, and numbers: a float beyond 2^53 is whole, and its canonical text an integer beyond it."""
+    for value in values:
+        kind = type(value)
+        if kind is dict or kind is list:
+            if depth_left == 0:
+                raise TokenMalformed(f"the JSON is nested deeper than {MAX_DEPTH}")
+            _check_members(value.values() if kind is dict else value, depth_left - 1)
+        elif kind is float and abs(value) > MAX_INTEGER:
+            raise TokenMalformed(f"a number is beyond ±{MAX_INTEGER}")
 
 
 def _round_trips(value: Json, text: bytes) -> bool:

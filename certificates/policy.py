@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Final
 
 from certificates.bundle import Bundle
 
@@ -35,6 +36,9 @@ class Scope:
         if self.region is not None and bundle.country != self.region:
             return False
         return self.source is None or bundle.source == self.source
+
+
+EVERYTHING: Final = Scope()
 
 
 @dataclass(frozen=True, slots=True)
