@@ -103,12 +103,18 @@ class SqliteStore:
 
     async def get_many(self, collection: Collection, keys: Sequence[Key]) -> dict[Key, Document]:
         """See the port."""
-        threads, table = self._opened_threads(), self._table(collection)
-        checked = [table.key(key) for key in keys]
-        if not checked:
-            return {}
-        done: asyncio.Future[dict[Key, Document]] = threads.loop.create_future()
-        threads.points.put(PointRead(table, checked, done))
+        (documents,) = await self.get_each([(collection, keys)])
+        return documents
+
+    async def get_each(self, requests: Sequence[tuple[Collection, Sequence[Key]]]) -> list[dict[Key, Document]]:
+        """See the port."""
+        threads = self._opened_threads()
+        wanted = []
+        for collection, keys in requests:
+            table = self._table(collection)
+            wanted.append((table, [table.key(key) for key in keys]))
+        done: asyncio.Future[list[dict[Key, Document]]] = threads.loop.create_future()
+        threads.points.put(PointRead(wanted, done))
         return await done
 
     async def find(self, collection: Collection, find: Find) -> Page:

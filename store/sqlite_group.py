@@ -7,34 +7,15 @@ group is undone and halved until the commit at fault stands alone; the others go
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from config.errors import MetawattError
+from store.grouping import batches
 from store.port import Conflict
-from store.sqlite_statements import Row, Statement, Step
+from store.sqlite_statements import SqlStep
 
 Outcome: TypeAlias = MetawattError | None
-
-
-def batches(commits: Sequence[Sequence[Step]]) -> Iterator[tuple[Statement, list[Row]]]:
-    """The writes of several commits, in an order that has the same effect, gathered by statement.
-
-    Writes to different documents commute (only keys are unique). So a write needs to wait only for
-    earlier writes to its own document: the n-th write to a document belongs to the n-th layer, and
-    within a layer, in which no document occurs twice, writes may be gathered freely.
-    """
-    layers: list[dict[Statement, list[Row]]] = []
-    depths: dict[object, int] = {}
-    for commit in commits:
-        for statement, target, row in commit:
-            depth = depths.get(target, 0)
-            depths[target] = depth + 1
-            if depth == len(layers):
-                layers.append({})
-            layers[depth].setdefault(statement, []).append(row)
-    for layer in layers:
-        yield from layer.items()
 
 
 class Group:
@@ -44,7 +25,7 @@ class Group:
         self._connection = connection
         self._cursor = connection.cursor()
 
-    def commit(self, commits: Sequence[Sequence[Step]]) -> list[Outcome]:
+    def commit(self, commits: Sequence[Sequence[SqlStep]]) -> list[Outcome]:
         """What became of each commit: None, or why it was left out. Raises sqlite3.Error as it is."""
         try:
             self._cursor.execute("BEGIN IMMEDIATE")
@@ -56,7 +37,7 @@ class Group:
             raise
         return outcomes
 
-    def _outcomes(self, commits: Sequence[Sequence[Step]]) -> list[Outcome]:
+    def _outcomes(self, commits: Sequence[Sequence[SqlStep]]) -> list[Outcome]:
         try:
             self._run(commits)
         except MetawattError as error:
@@ -66,18 +47,18 @@ class Group:
             return self._apart(commits, error)
         return [None] * len(commits)
 
-    def _run(self, commits: Sequence[Sequence[Step]]) -> None:
+    def _run(self, commits: Sequence[Sequence[SqlStep]]) -> None:
         for statement, rows in batches(commits):
             statement.run(self._cursor, rows)
 
-    def _apart(self, commits: Sequence[Sequence[Step]], error: MetawattError) -> list[Outcome]:
+    def _apart(self, commits: Sequence[Sequence[SqlStep]], error: MetawattError) -> list[Outcome]:
         """Outcomes of commits that do not go through together."""
         if len(commits) > 1:
             middle = len(commits) // 2
             return self._part(commits[:middle]) + self._part(commits[middle:])
         return [self._located(commits[0], error)]
 
-    def _part(self, commits: Sequence[Sequence[Step]]) -> list[Outcome]:
+    def _part(self, commits: Sequence[Sequence[SqlStep]]) -> list[Outcome]:
         self._cursor.execute("SAVEPOINT part")
         try:
             self._run(commits)
@@ -88,7 +69,7 @@ class Group:
         self._cursor.execute("RELEASE part")
         return outcomes
 
-    def _located(self, steps: Sequence[Step], error: MetawattError) -> MetawattError:
+    def _located(self, steps: Sequence[SqlStep], error: MetawattError) -> MetawattError:
         """The error of a commit that is known to fail, with the index of the write at fault."""
         self._cursor.execute("SAVEPOINT alone")
         for index, (statement, _, row) in enumerate(steps):

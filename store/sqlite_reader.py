@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple
 
 from config.errors import Internal, MetawattError
+from store.grouping import Row
 from store.port import Document, Key
 from store.sqlite_connection import faults_reported
 from store.sqlite_reads import Read, rows_by_key
@@ -19,11 +20,10 @@ from store.sqlite_writer import Settled, settle
 
 
 class PointRead(NamedTuple):
-    """A read of documents by key, which may be merged with others."""
+    """A read of documents by key from one or several tables, which may be merged with others."""
 
-    table: Table
-    keys: Sequence[Key]
-    done: Future[dict[Key, Document]]
+    wanted: Sequence[tuple[Table, Sequence[Key]]]
+    done: Future[list[dict[Key, Document]]]
 
 
 class WalkRead(NamedTuple):
@@ -31,6 +31,11 @@ class WalkRead(NamedTuple):
 
     read: Read
     done: Future[Any]
+
+
+def _documents(table: Table, rows: Mapping[Key, Row], keys: Sequence[Key]) -> dict[Key, Document]:
+    """Each caller gets documents of its own: a document is mutable."""
+    return {key: table.document(rows[key]) for key in keys if key in rows}
 
 
 class Reader:
@@ -72,24 +77,20 @@ class Reader:
         return reads
 
     def _answer(self, reads: list[PointRead | WalkRead]) -> Settled:
-        points: dict[Table, list[PointRead]] = {}
-        settled: Settled = []
-        for read in reads:
-            if isinstance(read, PointRead):
-                points.setdefault(read.table, []).append(read)
-            else:
-                settled.append((read.done, self._guarded(read.read)))
-        for table, merged in points.items():
-            settled += self._merged(table, merged)
-        return settled
+        points = [read for read in reads if isinstance(read, PointRead)]
+        walks = [read for read in reads if isinstance(read, WalkRead)]
+        settled: Settled = [(walk.done, self._guarded(walk.read)) for walk in walks]
+        return settled + self._merged(points)
 
-    def _merged(self, table: Table, reads: list[PointRead]) -> Settled:
-        keys = chain.from_iterable(read.keys for read in reads)
-        rows = self._guarded(lambda connection: rows_by_key(connection, table, keys))
-        if isinstance(rows, MetawattError):
-            return [(read.done, rows) for read in reads]
-        # Each caller gets documents of its own: a document is mutable.
-        return [(read.done, {key: table.document(rows[key]) for key in read.keys if key in rows}) for read in reads]
+    def _merged(self, reads: list[PointRead]) -> Settled:
+        """Point reads, answered with one look at each table."""
+        keys: dict[Table, list[Key]] = {}
+        for table, wanted in chain.from_iterable(read.wanted for read in reads):
+            keys.setdefault(table, []).extend(wanted)
+        found = self._guarded(lambda connection: {t: rows_by_key(connection, t, k) for t, k in keys.items()})
+        if isinstance(found, MetawattError):
+            return [(read.done, found) for read in reads]
+        return [(read.done, [_documents(t, found[t], k) for t, k in read.wanted]) for read in reads]
 
     def _guarded(self, read: Read) -> Any:
         try:

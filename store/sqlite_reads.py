@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
-from store.port import Document, Find, Key, Page, Total
+from store.port import Find, Key, Page, Total
 from store.sqlite_table import Table, quoted
-from store.sqlite_walk import Walk, clause
+from store.sqlite_walk import select, source, where
 from store.values import KEY_FIELD
+from store.walk import Segment, Walk
 
 Read: TypeAlias = Callable[[sqlite3.Connection], Any]
 
@@ -31,32 +32,34 @@ def rows_by_key(connection: sqlite3.Connection, table: Table, keys: Iterable[Key
 
 def find_page(connection: sqlite3.Connection, table: Table, find: Find) -> Page:
     """One page of a walk, as of one moment."""
-    walk = Walk(table, find)
-    segments = list(walk.segments())
+    walk = Walk(table.collection, find)
+    segments = list(walk.segments(compares_rows=True))
     if len(segments) < 2:
-        return _page(connection, walk, segments, table, find.limit)
+        return _page(connection, table, find, walk, segments)
     connection.execute("BEGIN")
     try:
-        return _page(connection, walk, segments, table, find.limit)
+        return _page(connection, table, find, walk, segments)
     finally:
         connection.execute("COMMIT")
 
 
-def _page(connection: sqlite3.Connection, walk: Walk, segments: Sequence[Any], table: Table, limit: int) -> Page:
+def _page(
+    connection: sqlite3.Connection, table: Table, find: Find, walk: Walk, segments: Sequence[Segment]
+) -> Page:
     rows: list[tuple[Any, ...]] = []
     for segment in segments:
-        rows += connection.execute(*walk.select(segment, limit + 1 - len(rows))).fetchall()
-        if len(rows) > limit:
+        statement = select(table, find, segment, find.limit + 1 - len(rows))
+        rows += connection.execute(*statement).fetchall()
+        if len(rows) > find.limit:
             break
-    documents: list[Document] = [table.document(row) for row in rows[:limit]]
-    return Page(documents, walk.position(documents[-1]) if len(rows) > limit else None)
+    documents = [table.document(row) for row in rows[: find.limit]]
+    return Page(documents, walk.position(documents[-1]) if len(rows) > find.limit else None)
 
 
 def count(connection: sqlite3.Connection, table: Table, find: Find) -> int:
     """How many documents a walk covers."""
-    walk = Walk(table, find)
-    where, values = clause(walk.covered())
-    ((number,),) = connection.execute(f"SELECT COUNT(*) FROM {walk.source}{where}", values).fetchall()  # noqa: S608
+    clause, values = where(Walk(table.collection, find).covered())
+    ((number,),) = connection.execute(f"SELECT COUNT(*) FROM {source(table, find)}{clause}", values).fetchall()  # noqa: S608
     return int(number)
 
 
@@ -64,11 +67,10 @@ def aggregate(
     connection: sqlite3.Connection, table: Table, find: Find, group_by: Sequence[str], total: str
 ) -> list[Total]:
     """Counts and sums by group. The sum is taken in two halves, since SQLite's own stops at 64 bits."""
-    walk = Walk(table, find)
-    where, values = clause(walk.covered())
+    clause, values = where(Walk(table.collection, find).covered())
     groups, summed = [quoted(name) for name in group_by], quoted(total)
     sums = f"COUNT(*), COALESCE(SUM({summed} >> 32), 0), COALESCE(SUM({summed} & 4294967295), 0)"
     tail = f" GROUP BY {', '.join(groups)} ORDER BY {', '.join(groups)}" if groups else ""
-    sql = f"SELECT {', '.join([*groups, sums])} FROM {walk.source}{where}{tail}"  # noqa: S608
+    sql = f"SELECT {', '.join([*groups, sums])} FROM {source(table, find)}{clause}{tail}"  # noqa: S608
     rows = connection.execute(sql, values).fetchall()
     return [Total(tuple(row[:-3]), row[-3], (row[-2] << 32) + row[-1]) for row in rows if groups or row[-3]]

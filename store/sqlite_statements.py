@@ -15,13 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
+from store.grouping import Row, Step
 from store.port import Absent, Conflict, Delete, Document, Insert, Key, Patch, Put, Write
 from store.sqlite_table import DOC_COLUMN, Table, decoded_rest, encoded_rest, quoted
 from store.values import KEY_FIELD
-
-Row: TypeAlias = tuple[Any, ...]
 
 _MAX_ROWS: Final = 512
 _MAX_VARIABLES: Final = 32_000
@@ -33,12 +32,7 @@ class Statement(Protocol):
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None: ...
 
 
-class Step(NamedTuple):
-    """A write made ready: writes with different `target`s commute."""
-
-    statement: Statement
-    target: tuple[str, Key]
-    row: Row
+SqlStep: TypeAlias = Step[Statement]
 
 
 def _chunks(rows: Sequence[Row], width: int) -> Iterator[Sequence[Row]]:
@@ -236,7 +230,7 @@ class Statements:
         self._delete_expecting = DeleteExpecting(table)
         self._absent = AbsentKeys(table)
 
-    def step(self, write: Write) -> Step:
+    def step(self, write: Write) -> SqlStep:
         """A write made ready; BadRequest when it cannot be stored."""
         name = self.table.collection.name
         if isinstance(write, Insert | Put):
@@ -256,7 +250,7 @@ class Statements:
             return self._put
         return self._keep if write.keep else self._insert
 
-    def _patch_step(self, patch: Patch, key: Key) -> Step:
+    def _patch_step(self, patch: Patch, key: Key) -> SqlStep:
         table, expect = self.table, patch.expect or {}
         target = (table.collection.name, key)
         if KEY_FIELD in patch.changes:

@@ -13,7 +13,7 @@ from config.errors import Internal
 from store.port import StoreUnavailable
 from store.sqlite_connection import faults_reported
 from store.sqlite_group import Group, Outcome
-from store.sqlite_statements import Step
+from store.sqlite_statements import SqlStep
 
 Settled: TypeAlias = list[tuple["Future[Any]", Any]]
 
@@ -21,7 +21,7 @@ Settled: TypeAlias = list[tuple["Future[Any]", Any]]
 class Commit(NamedTuple):
     """A commit that waits, and whom to tell."""
 
-    steps: Sequence[Step]
+    steps: Sequence[SqlStep]
     done: Future[None]
 
 
@@ -88,7 +88,7 @@ class Writer:
             group.append(commit)
         return group
 
-    def _apply(self, commits: Sequence[Sequence[Step]]) -> Sequence[Outcome]:
+    def _apply(self, commits: Sequence[Sequence[SqlStep]]) -> Sequence[Outcome]:
         try:
             with faults_reported():
                 return self._group.commit(commits)

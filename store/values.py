@@ -60,6 +60,8 @@ def free_fields(collection: Collection, find: Find) -> tuple[str, ...]:
     fixed = fields[: len(find.equals)]
     if set(fixed) != set(find.equals):
         raise ValueError(f"equals must fix a prefix of index {find.index}, not {sorted(find.equals)}")
+    if fixed and find.equals[fixed[0]] is None and collection.index(str(find.index)).partial:
+        raise ValueError(f"index {find.index} leaves out documents in which {fixed[0]} is None")
     return (*fields[len(fixed) :], KEY_FIELD)
 
 
