@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from store.port import Collection, Document, Index
+from store.port import Collection, Document, Find, Index, Reader
 
 TRANSACTIONS: Final = Collection(
     "transactions",
@@ -53,6 +53,9 @@ OUTBOX: Final = Collection(
 HEADERS: Final = Collection("headers", key="int", clustered=True)
 STATE: Final = Collection("state", key="text", clustered=True)
 
+REINDEX_STATE: Final = "reindex:"
+"""Prefix of the mark in `state` of a lookup service whose index is not whole."""
+
 ENGINE_COLLECTIONS: Final = (
     TRANSACTIONS,
     OUTPUTS,
@@ -69,3 +72,26 @@ ENGINE_COLLECTIONS: Final = (
 def applied(document: Document | None) -> bool:
     """Whether a transaction's document is of one that some topic has judged, not of a mere ancestor."""
     return document is not None and bool(document.get("receipts"))
+
+
+def outpoint_range(txid: bytes) -> tuple[bytes, bytes | None]:
+    """The bounds, lower inclusive and upper exclusive, between which a transaction's outpoints lie.
+
+    Both are of an outpoint's length, for MongoDB orders binary values by length first.
+    """
+    following = int.from_bytes(txid, "big") + 1
+    upper = following.to_bytes(32, "big") + bytes(4) if following < 1 << 256 else None
+    return txid + bytes(4), upper
+
+
+async def outputs_of(reader: Reader, txid: bytes) -> list[Document]:
+    """The admitted outputs of one transaction."""
+    documents: list[Document] = []
+    lower, upper = outpoint_range(txid)
+    after = None
+    while True:
+        page = await reader.find(OUTPUTS, Find(lower=lower, upper=upper, limit=1000, after=after))
+        documents += page.documents
+        after = page.last
+        if after is None:
+            return documents

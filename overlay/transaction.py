@@ -82,6 +82,12 @@ def split_outpoint(value: bytes) -> tuple[bytes, int]:
     return value[:32], int.from_bytes(value[32:], "little")
 
 
+def show_outpoint(value: bytes) -> str:
+    """`txid.vout` for people, the txid in display order."""
+    txid, index = split_outpoint(value)
+    return f"{txid[::-1].hex()}.{index}"
+
+
 def txid_from_hex(text: str) -> bytes:
     """Internal-order txid from display hex; ValueError when it is not 64 hex digits."""
     value = bytes.fromhex(text)

@@ -1,0 +1,217 @@
+"""Merkle proofs over time: coming in by callback and by polling, going in a reorganisation, kept when new.
+
+A proof is checked against the node's own header chain before it is stored. A proof of a block that is no
+longer in the chain is taken back, and the transaction is broadcast and asked about again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from config.errors import ErrorCode, MetawattError, NotFound, Unavailable
+from overlay.chain import Broadcast, Broadcaster
+from overlay.envelope import Member
+from overlay.events import writes_for
+from overlay.eviction import Evictor
+from overlay.ground import Ground
+from overlay.headers import ChainChange
+from overlay.lookup_service import OutputProven, OutputRef
+from overlay.merkle import Bump
+from overlay.outbox import outbox_entry
+from overlay.records import TRANSACTIONS, applied, outputs_of
+from overlay.transaction import Transaction, split_outpoint
+from overlay.verify import check_proof
+from store.port import Conflict, Document, Find, Patch, Write
+
+_ATTEMPTS = 5
+_PAGE = 200
+
+log = structlog.get_logger(__name__)
+
+
+class ProofKeeper:
+    def __init__(
+        self,
+        ground: Ground,
+        evictor: Evictor,
+        *,
+        broadcaster: Broadcaster | None = None,
+        max_age_ms: int = 7 * 86_400_000,
+        concurrency: int = 16,
+    ) -> None:
+        self._ground = ground
+        self._store = ground.store
+        self._headers = ground.headers
+        self._measures = ground.measures
+        self._now_ms = ground.now_ms
+        self._evictor = evictor
+        self._broadcaster = broadcaster
+        self._max_age_ms = max_age_ms
+        self._gate = asyncio.Semaphore(concurrency)
+
+    # Coming in
+
+    async def ingest(self, status: Broadcast) -> bool:
+        """Take in what a broadcaster says of a transaction: a proof, or that it is refused. False when it
+        says neither. Raises `NotFound(TRANSACTION_UNKNOWN)`, or `BadRequest` for an invalid proof."""
+        document = await self._store.get(TRANSACTIONS, status.txid)
+        if document is None:
+            raise NotFound(
+                "Could not find matching transaction outputs for proof ingest!", ErrorCode.TRANSACTION_UNKNOWN
+            )
+        if status.merkle_path is not None:
+            await self.prove(status.txid, status.merkle_path)
+            return True
+        if status.status.refused:
+            reason = f"the network answered {status.status}: {status.detail}".rstrip(": ")
+            return await self._evictor.evict(status.txid, reason) > 0
+        return False
+
+    async def prove(self, txid: bytes, path: bytes) -> bool:
+        """Store a proof; False when it is there already. `BadRequest` when the chain does not hold it."""
+        for _ in range(_ATTEMPTS):
+            document = await self._store.get(TRANSACTIONS, txid)
+            if document is None:
+                raise NotFound(
+                    "Could not find matching transaction outputs for proof ingest!", ErrorCode.TRANSACTION_UNKNOWN
+                )
+            bump = Bump.parse_whole(path)
+            await self._headers.ensure([bump.height])
+            generation = self._headers.generation
+            check_proof(Member(Transaction.parse(document["raw"]), bump), self._headers)
+            block_hash = self._headers.hash_at(bump.height)
+            if document.get("height") == bump.height and document.get("block_hash") == block_hash:
+                return False
+            try:
+                await self._set_proof(document, bump.height, block_hash, bump.extract(txid))
+            except Conflict:
+                continue
+            self._measures.events["proof"] += 1
+            if generation != self._headers.generation:
+                await self.revalidate([txid])
+            return True
+        return False
+
+    async def _set_proof(
+        self, document: Document, height: int | None, block_hash: bytes | None, bump: bytes | None
+    ) -> None:
+        txid: bytes = document["_id"]
+        changes = {
+            "height": height,
+            "block_hash": block_hash,
+            "bump": bump,
+            "pending_ms": self._now_ms() if height is None else None,
+            "rev": document["rev"] + 1,
+        }
+        writes: list[Write] = [Patch(TRANSACTIONS, txid, changes, expect={"rev": document["rev"]})]
+        if height is None and applied(document) and self._broadcaster is not None:
+            writes.append(outbox_entry(self._ground.numbers, self._now_ms(), "broadcast", {"txid": txid}))
+        events = [
+            OutputProven(OutputRef(topic, *split_outpoint(output["_id"]), output["seq"]), height)
+            for output in await outputs_of(self._store, txid)
+            for topic in output["topics"]
+        ]
+        await self._store.commit(writes + await writes_for(events, self._ground.services, self._store))
+
+    # Going
+
+    async def on_chain_change(self, change: ChainChange) -> None:
+        """Take back what a reorganisation un-proved; also what an earlier run did not finish."""
+        self._measures.events["blocks"] += max(0, change.tip_height - change.fork_height)
+        if change.reorganised:
+            self._measures.events["reorg"] += 1
+        await self.settle()
+
+    async def settle(self) -> int:
+        """Deal with a reorganisation that is marked as unfinished; how many proofs were taken back."""
+        fork = self._headers.unsettled_fork
+        if fork is None:
+            return 0
+        count, after = 0, None
+        while True:
+            page = await self._store.find(
+                TRANSACTIONS, Find(index="by_height", lower=fork + 1, limit=_PAGE, after=after)
+            )
+            for document in page.documents:
+                count += await self._take_back_if_stale(document["_id"])
+            after = page.last
+            if after is None:
+                break
+        await self._headers.settle()
+        log.warning("reorganisation settled", fork_height=fork, unproven=count)
+        return count
+
+    async def revalidate(self, txids: Sequence[bytes]) -> None:
+        """Look once more at proofs that were checked while the chain changed."""
+        for txid in txids:
+            await self._take_back_if_stale(txid)
+
+    async def _take_back_if_stale(self, txid: bytes) -> bool:
+        for _ in range(_ATTEMPTS):
+            document = await self._store.get(TRANSACTIONS, txid)
+            if document is None or not self._stale(document):
+                return False
+            try:
+                await self._set_proof(document, None, None, None)
+            except Conflict:
+                continue
+            self._measures.events["unproven"] += 1
+            return True
+        return False
+
+    def _stale(self, document: Document) -> bool:
+        height, block_hash = document.get("height"), document.get("block_hash")
+        if height is None or block_hash is None:
+            return False
+        return bool(self._headers.hash_at(height) != block_hash)
+
+    # Asking
+
+    async def refresh(self, limit: int | None = None) -> dict[str, int]:
+        """Ask for the proofs of unproven transactions, oldest first, and evict those that are too old.
+
+        Returns counts by what came of them: proven, evicted, pending, unreachable.
+        """
+        outcome = {"proven": 0, "evicted": 0, "pending": 0, "unreachable": 0}
+        after, seen = None, 0
+        while limit is None or seen < limit:
+            page = await self._store.find(TRANSACTIONS, Find(index="pending", limit=_PAGE, after=after))
+            seen += len(page.documents)
+            for result in await asyncio.gather(*map(self._refresh_one, page.documents)):
+                outcome[result] += 1
+            after = page.last
+            if after is None or outcome["unreachable"]:
+                break
+        return outcome
+
+    async def _refresh_one(self, document: Document) -> str:
+        async with self._gate:
+            txid: bytes = document["_id"]
+            try:
+                status = await self._broadcaster.status(txid) if self._broadcaster else None
+                if status is not None and await self.ingest(status):
+                    return "proven" if status.merkle_path is not None else "evicted"
+            except Unavailable:
+                return "unreachable"
+            except NotFound:
+                return "evicted"
+            except MetawattError as error:
+                log.warning("a proof was not accepted", txid=txid[::-1].hex(), reason=error.message)
+            return await self._age(document)
+
+    async def _age(self, document: Document) -> str:
+        if self._now_ms() - document["pending_ms"] < self._max_age_ms:
+            return "pending"
+        if applied(document):
+            gone = await self._evictor.evict(document["_id"], "no proof within the set age")
+            return "evicted" if gone else "pending"
+        # An ancestor that nobody proved: what descends from it ages by itself.
+        try:
+            patch = Patch(TRANSACTIONS, document["_id"], {"pending_ms": None}, expect={"rev": document["rev"]})
+            await self._store.commit([patch])
+        except Conflict:
+            log.debug("an ancestor changed while it was aged", txid=document["_id"][::-1].hex())
+        return "pending"
