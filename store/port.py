@@ -167,9 +167,7 @@ class Reader(Protocol):
         """The documents that exist, by key. Concurrent calls may share one trip to the database."""
         ...
 
-    async def get_each(
-        self, requests: Sequence[tuple[Collection, Sequence[Key]]]
-    ) -> list[dict[Key, Document]]:
+    async def get_each(self, requests: Sequence[tuple[Collection, Sequence[Key]]]) -> list[dict[Key, Document]]:
         """Several `get_many` in one trip, answered in the order asked."""
         ...
 
