@@ -6,10 +6,8 @@ are BRC-43 pairs of a security level and a name.
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
 from overlay.sdk import native
@@ -27,7 +25,7 @@ def invoice_number(protocol: Protocol, key_id: str) -> str:
 
 
 def _tweak(shared: bytes, invoice: str) -> bytes:
-    return hmac.digest(shared, invoice.encode(), sha256)
+    return bytes(native.hmac_sha256(shared, invoice.encode()))
 
 
 @dataclass(frozen=True, slots=True)
