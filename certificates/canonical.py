@@ -11,6 +11,7 @@ from certificates.document import MAX_INTEGER, Json
 from certificates.errors import TokenMalformed
 
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_ALIKE: Final = frozenset({str, bool, type(None)})
 _PLAIN_FLOAT_MIN: Final = 1e-4
 _PLAIN_FLOAT_MAX: Final = 1e15
 
@@ -30,21 +31,25 @@ def _by_the_letter(value: Json) -> bytes:
 def _is_plain(value: Json) -> bool:
     """Whether orjson writes this value as RFC 8785 does. They part over keys (UTF-16 order against code
     points), floats that are whole (`1.0` against `1`), and very small or large ones (exponents)."""
-    if value is None or isinstance(value, str | bool):
+    kind = type(value)
+    if kind in _ALIKE:
         return True
-    if isinstance(value, int):
-        return abs(value) <= MAX_INTEGER
-    if isinstance(value, float):
+    if kind is int:
+        return bool(-MAX_INTEGER <= value <= MAX_INTEGER)
+    if kind is float:
         return _PLAIN_FLOAT_MIN <= abs(value) < _PLAIN_FLOAT_MAX and not value.is_integer()
-    if isinstance(value, dict):
+    if kind is dict:
         return _is_plain_object(value)
-    return isinstance(value, list) and all(map(_is_plain, value))
+    return kind is list and all(map(_is_plain, value))
 
 
 def _is_plain_object(value: dict[str, Json]) -> bool:
     for key, child in value.items():
         if type(key) is not str or not key.isascii():
             return False
-        if type(child) is not str and not _is_plain(child):
+        kind = type(child)
+        if kind is str or (kind is int and -MAX_INTEGER <= child <= MAX_INTEGER):
+            continue
+        if not _is_plain(child):
             return False
     return True

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Final, TypeAlias
-from uuid import UUID
 
 from certificates.bundle import Bundle
 from certificates.canonical import canonical
@@ -88,13 +87,11 @@ def signed_text(token: Token | Withdrawal) -> bytes:
 def issuance_id_for(outpoint: bytes, output_index: int) -> str:
     """The id that an issuance at `output_index` must have, in a transaction whose input 0 spends `outpoint`
     (36 bytes as on the wire). An outpoint is spent once, so no second transaction can issue the same id."""
-    digest = sha256(_ID_TAG + outpoint + output_index.to_bytes(4, "little")).digest()
-    return str(UUID(bytes=_version_8(digest[:16])))
-
-
-def _version_8(value: bytes) -> bytes:
-    version, variant = value[6] & 0x0F | 0x80, value[8] & 0x3F | 0x80
-    return value[:6] + bytes((version, value[7], variant)) + value[9:]
+    digest = bytearray(sha256(_ID_TAG + outpoint + output_index.to_bytes(4, "little")).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80  # version 8
+    digest[8] = digest[8] & 0x3F | 0x80  # the variant of RFC 9562
+    digits = digest.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def decode_fields(locking_key: bytes, fields: Sequence[bytes]) -> Content:
