@@ -23,8 +23,9 @@ from certificates.rules import (
     against_state,
     against_step,
     provenance,
+    signature_holds,
 )
-from certificates.token import TOKEN_SATOSHIS, Content, Token, decode_fields
+from certificates.token import TOKEN_SATOSHIS, Content, Token, decode_fields, issuance_id_for
 from certificates.withdrawal import Withdrawal
 
 
@@ -78,11 +79,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Ascending output indices to admit, input indices to retain, and what was refused."""
+    """Ascending output indices to admit, input indices to retain, and what was refused. `waits_for_coins`
+    when a refused output is a trusted issuer's certificate whose spent coin this topic does not hold."""
 
     outputs_to_admit: tuple[int, ...] = ()
     coins_to_retain: tuple[int, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    waits_for_coins: bool = False
 
 
 @dataclass(slots=True)
@@ -106,6 +109,7 @@ class _Judge:
         self._admitted: list[int] = []
         self._retained: list[int] = []
         self._refusals: list[Refusal] = []
+        self._waits = False
 
     def verdict(self) -> Verdict:
         issuances: dict[str, _Issuance] = {}
@@ -118,7 +122,8 @@ class _Judge:
                 self._succeed(issuance_id, issuance)
             else:
                 self._issue(issuance_id, issuance)
-        return Verdict(tuple(sorted(self._admitted)), tuple(sorted(self._retained)), tuple(self._refusals))
+        admitted, retained = tuple(sorted(self._admitted)), tuple(sorted(self._retained))
+        return Verdict(admitted, retained, tuple(self._refusals), self._waits)
 
     def _take_coin(self, coin: Placed, issuances: dict[str, _Issuance]) -> None:
         content = coin.content
@@ -152,6 +157,14 @@ class _Judge:
                 token, self._view.outpoint, output.index, self._policy, self._keys
             )
             self._decide(output, issuance_id, reason)
+            self._waits = self._waits or (reason is not None and self._is_orphan(output, token))
+
+    def _is_orphan(self, output: Placed, token: Token) -> bool:
+        """Whether this may be the successor of a coin that has not come yet."""
+        if issuance_id_for(self._view.outpoint, output.index) == token.issuance_id:
+            return False
+        trusted = self._policy.trusts(token.issuer_key, token.bundle.country)
+        return trusted and signature_holds(token, self._keys)
 
     def _succeed(self, issuance_id: str, issuance: _Issuance) -> None:
         """Rules 2, 3, 5 and 6: all successors, or none."""

@@ -60,7 +60,7 @@ class CertificateTopic:
 
     async def judge(self, submission: Submission) -> Admission:
         verdict = self.explain(submission)
-        return Admission(verdict.outputs_to_admit, verdict.coins_to_retain)
+        return Admission(verdict.outputs_to_admit, verdict.coins_to_retain, verdict.waits_for_coins)
 
     def explain(self, submission: Submission) -> Verdict:
         """The judgement with its reasons, for people who wonder why an output was not admitted."""
