@@ -250,6 +250,7 @@ class DevChain:
     ) -> Report:
         sources = await self._sources(transaction)
         check_claims(transaction, sources, claimed)
+        check_coins(transaction, sources, self.tip.height + 1, self.policy)
         await self._run_scripts(transaction, sources)
         async with self._lock:
             # Again: a block may have been mined, or replaced, while the scripts ran.
@@ -433,7 +434,7 @@ class DevChain:
                 self._callbacks.put(txid)
         return Reorg(
             fork,
-            tuple(document["_id"] for document in reversed(removed)),
+            tuple(document["_id"] for document in removed),
             tuple(block.header for block in blocks),
             plan.returned,
             plan.lost,
