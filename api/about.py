@@ -9,8 +9,8 @@ import orjson
 from aiohttp import web
 
 from api import schemas
+from api.figures import Exposition
 from api.lifecycle import Lifecycle
-from api.metrics import Exposition
 from api.pages import Pages, page_reply
 from api.ports import Node
 from api.replies import json_bytes, json_reply, text_reply

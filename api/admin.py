@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from api import schemas
-from api.clock import iso_time
 from api.fields import index_field, read_object, text_field, txid_field
 from api.lifecycle import Lifecycle
 from api.limits import Bodies
 from api.ports import Node
 from api.replies import json_reply, success
 from api.route import Access, Content, Handler, Route, Schema, Tag, json_content
+from api.times import iso_time
 from config.errors import BadRequest, Busy, ErrorCode, NotFound
+from overlay.clock import NowMs
 
 
 class AdminHandler:
     """Long operations run one at a time; a second one is told to come back."""
 
-    def __init__(self, node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: Callable[[], int]) -> None:
+    def __init__(self, node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: NowMs) -> None:
         self._node = node
         self._bodies = bodies
         self._lifecycle = lifecycle

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import version as installed_version
 from time import monotonic
 from typing import Final
 
 from aiohttp import web
 
-from api import clock, openapi
+from api import openapi
 from api.about import AboutHandler
 from api.access import admin_only, callback_only
 from api.admin import AdminHandler
@@ -17,22 +17,22 @@ from api.arc import ArcHandler
 from api.discovery import DiscoveryHandler
 from api.edge import Edge
 from api.fallback import Fallback
+from api.figures import Exposition
 from api.health_routes import HealthHandler
 from api.lifecycle import Lifecycle, Phase
 from api.limits import Bodies, Gate, TokenBuckets
 from api.lookup import LookupHandler
-from api.metrics import Exposition, HttpMetrics
+from api.metrics import HttpMetrics
 from api.ports import Node
 from api.route import Access, Route
 from api.submit import SubmitHandler
 from config.settings import LimitSettings
+from overlay.clock import NowMs, system_now_ms
 
 ROUTES: Final = web.AppKey("routes", tuple)
 
 
-def create_app(
-    node: Node, lifecycle: Lifecycle | None = None, now_ms: Callable[[], int] = clock.now_ms
-) -> web.Application:
+def create_app(node: Node, lifecycle: Lifecycle | None = None, now_ms: NowMs = system_now_ms) -> web.Application:
     """The application of a node. Without a lifecycle the node is taken to have started already."""
     lifecycle = lifecycle or Lifecycle(Phase.READY)
     metrics = HttpMetrics()
@@ -45,14 +45,14 @@ def create_app(
 
 
 def _routes(
-    node: Node, lifecycle: Lifecycle, metrics: HttpMetrics, now_ms: Callable[[], int]
+    node: Node, lifecycle: Lifecycle, metrics: HttpMetrics, now_ms: NowMs
 ) -> tuple[tuple[Route, ...], AboutHandler]:
     limits = node.settings.limits
     bodies = Bodies(limits.body_bytes, limits.bodies_bytes, limits.body_timeout_secs)
     submissions = Gate("submissions", limits.concurrent_submissions, limits.waiting_submissions)
     lookups = Gate("lookups", limits.concurrent_lookups, limits.waiting_lookups)
     metrics.watch((submissions, lookups), bodies)
-    about = AboutHandler(node, lifecycle, Exposition(metrics), installed_version("metawatt"))
+    about = AboutHandler(node, lifecycle, Exposition(metrics, monotonic), installed_version("metawatt"))
     groups: tuple[Iterable[Route], ...] = (
         SubmitHandler(node, bodies, submissions).routes(),
         LookupHandler(node, bodies, lookups).routes(),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
 from aiohttp import web
 
 from api import schemas
-from api.clock import iso_time
 from api.health import Checked, Finding, HealthBoard, HealthCheck, overall
 from api.lifecycle import Lifecycle, Phase
 from api.ports import Node
 from api.replies import json_reply
 from api.route import Route, Tag, json_content
+from api.times import iso_time
+from overlay.clock import NowMs
 
 
 async def _process() -> Finding:
@@ -25,7 +26,7 @@ class HealthHandler:
     """Until the node is ready only the process itself and the lifecycle are looked at: what the node's own
     checks would ask is not there yet."""
 
-    def __init__(self, node: Node, lifecycle: Lifecycle, now_ms: Callable[[], int]) -> None:
+    def __init__(self, node: Node, lifecycle: Lifecycle, now_ms: NowMs) -> None:
         self._node = node
         self._lifecycle = lifecycle
         self._now_ms = now_ms

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any
 
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api.limits import Bodies, Gate
-from api.ports import Node
-from overlay.measure import BUCKETS_SECS, Histogram, Measures
+from overlay.measure import BUCKETS_SECS, Histogram
 
 
 class RouteMeter:
@@ -73,7 +70,7 @@ class HttpMetrics(Collector):
                 requests.add_metric((meter.method, meter.path, str(status)), number)
             if meter.statuses:
                 labels = (meter.method, meter.path)
-                durations.add_metric(labels, *_histogram(meter.durations))
+                durations.add_metric(labels, *cumulated(meter.durations))
         yield requests
         yield durations
 
@@ -100,81 +97,7 @@ class HttpMetrics(Collector):
             )
 
 
-class Exposition:
-    """The text that `/metrics` answers: what HTTP counts, and the node's own figures at that moment."""
-
-    def __init__(self, http: HttpMetrics) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(http)
-        ProcessCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
-
-    async def render(self, node: Node | None) -> str:
-        """The exposition; without the node's figures while it is starting."""
-        text = generate_latest(self._registry).decode()
-        if node is None:
-            return text
-        figures = CollectorRegistry(auto_describe=False)
-        figures.register(_EngineFigures(node, await node.engine.stats()))
-        return text + generate_latest(figures).decode()
-
-
-class _EngineFigures(Collector):
-    """The engine's counts, and its figures at one moment."""
-
-    def __init__(self, node: Node, stats: Mapping[str, Any]) -> None:
-        self._measures: Measures = node.engine.measures
-        self._tip_height = node.headers.tip_height
-        self._stats = stats
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._counts()
-        yield self._stages()
-        if self._tip_height is not None:
-            yield GaugeMetricFamily("metawatt_chain_tip_height", "Height of the tip.", value=self._tip_height)
-        yield from _gauges(self._stats)
-
-    def _counts(self) -> Iterator[Metric]:
-        submissions = CounterMetricFamily(
-            "metawatt_submissions", "Submissions by topic and outcome.", labels=("topic", "outcome")
-        )
-        for labels, number in self._measures.submissions.items():
-            submissions.add_metric(labels, number)
-        yield submissions
-        refusals = CounterMetricFamily("metawatt_refusals", "Submissions refused, by code.", labels=("code",))
-        for code, number in self._measures.refusals.items():
-            refusals.add_metric((code,), number)
-        yield refusals
-        events = CounterMetricFamily("metawatt_events", "What the engine did besides.", labels=("event",))
-        for event, number in self._measures.events.items():
-            events.add_metric((event,), number)
-        yield events
-
-    def _stages(self) -> Metric:
-        stages = HistogramMetricFamily(
-            "metawatt_stage_seconds", "Time in each stage of a submission.", labels=("stage",)
-        )
-        for stage, histogram in self._measures.stages.items():
-            stages.add_metric((stage,), *_histogram(histogram))
-        return stages
-
-
-def _histogram(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+def cumulated(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
     """Cumulative counts by upper bound, and the sum, as Prometheus wants them."""
     bounds = [*map(str, BUCKETS_SECS), "+Inf"]
     return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True)), histogram.total_secs
-
-
-def _gauges(stats: Mapping[str, Any]) -> Iterator[Metric]:
-    """A gauge for each number; for a group of numbers by name, one gauge with the names as labels."""
-    for name, value in stats.items():
-        if isinstance(value, bool) or value is None:
-            continue
-        if isinstance(value, int | float):
-            yield GaugeMetricFamily(f"metawatt_{name}", name.replace("_", " "), value=value)
-        elif isinstance(value, Mapping):
-            group = GaugeMetricFamily(f"metawatt_{name}", name.replace("_", " "), labels=("name",))
-            for label, number in value.items():
-                if isinstance(number, int | float):
-                    group.add_metric((str(label),), number)
-            yield group

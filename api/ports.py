@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from api.health import HealthCheck
 from config.settings import Settings
 from overlay.chain import Broadcast
 from overlay.lookup_service import Freeform, LookupService
 from overlay.measure import Measures
+from overlay.reindex import Progress
 from overlay.steak import Steak
 from overlay.topic import Mode, TopicManager
-
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 class FoundOutput(Protocol):
@@ -83,10 +82,10 @@ class Engine(Protocol):
 
 
 class HeaderChain(Protocol):
-    """The node's own header chain; `tip_height` is None, or -1, before the first header."""
+    """The node's own header chain; `tip_height` is -1 before the first header."""
 
     @property
-    def tip_height(self) -> int | None: ...
+    def tip_height(self) -> int: ...
 
 
 class Node(Protocol):
@@ -119,6 +118,10 @@ class Node(Protocol):
 
     @property
     def health_checks(self) -> Sequence[HealthCheck]: ...
+
+    def listening(self, port: int) -> None:
+        """Told the port that was taken, before `start`."""
+        ...
 
     async def start(self) -> None: ...
 

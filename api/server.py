@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -13,7 +15,7 @@ from api.ports import Node
 from api.protocol import NodeProtocol
 
 _BACKLOG = 1024
-_LINGER_SECS = 5.0
+_LINGER_SECS = 2.0
 _CLOSE_SECS = 2.0
 log = structlog.get_logger("metawatt.server")
 
@@ -68,26 +70,36 @@ class Server:
         self._listener = await loop.create_server(
             protocol, settings.node.host, settings.node.port, backlog=_BACKLOG
         )
+        self._node.listening(self.port)
         log.info("listening", host=settings.node.host, port=self.port)
 
-    async def start(self) -> None:
-        """Listen, then start the node."""
-        await self.listen()
+    async def start_node(self) -> None:
+        """Start the node, and then take requests that need it."""
         await self._node.start()
         self._lifecycle.phase = Phase.READY
         log.info("ready", port=self.port)
 
+    async def start(self) -> None:
+        """Listen, then start the node."""
+        await self.listen()
+        await self.start_node()
+
     async def stop(self) -> None:
-        """Stop accepting, finish requests, stop the node. Harmless when called again."""
+        """Turn new requests away, finish those under way, stop the node. A cancellation while requests are
+        finished skips the rest of the waiting, and nothing else."""
         self._lifecycle.phase = Phase.STOPPING
         if self._node.dev_chain is None:
             self._close_listener()
-        timeout_secs = self._node.settings.node.shutdown_secs
+        try:
+            await self._drain(self._node.settings.node.shutdown_secs)
+        finally:
+            await self._node.stop()
+            self._close_listener()
+            await self._runner.cleanup()
+
+    async def _drain(self, timeout_secs: float) -> None:
         if not await self._lifecycle.drained(timeout_secs):
             log.warning("requests were cut off", under_way=self._lifecycle.in_flight, after_secs=timeout_secs)
-        await self._node.stop()
-        self._close_listener()
-        await self._runner.cleanup()
 
     def _close_listener(self) -> None:
         """Accept nothing more. On the dev network this comes last: the node's own outbox is drained into
@@ -99,10 +111,27 @@ class Server:
 
 
 async def serve(node: Node, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; the caller turns signals into it."""
+    """Serve until `stop` is set, also while the node is still starting; the caller turns signals into it.
+    A node whose start fails is stopped as well."""
     server = Server(node)
     try:
-        await server.start()
+        await server.listen()
+        await _until(stop, server.start_node())
         await stop.wait()
     finally:
         await server.stop()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, or give it up when told to stop."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+        await asyncio.wait((working,))
+    if not working.cancelled():
+        working.result()

@@ -1,0 +1,104 @@
+"""The text that `/metrics` answers: what HTTP counts, what the engine counts, and sizes and depths."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from api.metrics import HttpMetrics, cumulated
+from api.ports import Node
+from overlay.measure import Measures
+
+# Sizes are counted in the database, and anybody may ask for them.
+_FRESH_SECS: Final = 2.0
+# Name in `Engine.stats`: name here, what it is, and the factor between their units.
+_GAUGES: Final = {
+    "transactions": ("metawatt_transactions", "Transactions stored, ancestors included.", 1),
+    "outputs": ("metawatt_outputs", "Outputs that topics hold.", 1),
+    "spends": ("metawatt_spends", "Spends recorded.", 1),
+    "unproven": ("metawatt_unproven_transactions", "Admitted transactions without a proof.", 1),
+    "conflicts": ("metawatt_conflicts", "Double spends on record.", 1),
+    "evictions": ("metawatt_evictions", "Evictions on record.", 1),
+    "waiting": ("metawatt_waiting_submissions", "Submissions that wait for coins.", 1),
+    "outboxDepth": ("metawatt_outbox_entries", "Entries of the outbox.", 1),
+    "outboxOldestMs": ("metawatt_outbox_age_seconds", "Age of the outbox's oldest entry.", 0.001),
+    "proofLagMs": ("metawatt_proof_lag_seconds", "Age of the oldest transaction without a proof.", 0.001),
+    "tipHeight": ("metawatt_chain_tip_height", "Height of the node's own header chain.", 1),
+    "storageBytes": ("metawatt_storage_bytes", "Size of the database.", 1),
+}
+
+
+class Exposition:
+    """Renders all metrics. The engine's sizes are asked for again when they are older than `_FRESH_SECS`."""
+
+    def __init__(self, http: HttpMetrics, now_secs: Callable[[], float]) -> None:
+        self._now_secs = now_secs
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(http)
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        self._stats: Mapping[str, Any] = {}
+        self._fresh_until = float("-inf")
+        # Guards the refresh, so that many askers wait for one count.
+        self._lock = asyncio.Lock()
+
+    async def render(self, node: Node | None) -> str:
+        """The exposition; without the node's figures while it is starting."""
+        text = generate_latest(self._registry).decode()
+        if node is None:
+            return text
+        figures = CollectorRegistry(auto_describe=False)
+        figures.register(_EngineFigures(node.engine.measures, await self._fresh_stats(node)))
+        return text + generate_latest(figures).decode()
+
+    async def _fresh_stats(self, node: Node) -> Mapping[str, Any]:
+        async with self._lock:
+            if self._now_secs() >= self._fresh_until:
+                self._stats = await node.engine.stats()
+                self._fresh_until = self._now_secs() + _FRESH_SECS
+            return self._stats
+
+
+class _EngineFigures(Collector):
+    """The engine's counts, and its sizes at one moment."""
+
+    def __init__(self, measures: Measures, stats: Mapping[str, Any]) -> None:
+        self._measures = measures
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._counts()
+        yield self._stages()
+        for key, (name, help_text, factor) in _GAUGES.items():
+            if key in self._stats:
+                yield GaugeMetricFamily(name, help_text, value=self._stats[key] * factor)
+
+    def _counts(self) -> Iterator[Metric]:
+        submissions = CounterMetricFamily(
+            "metawatt_submissions", "Submissions by topic and outcome.", labels=("topic", "outcome")
+        )
+        for labels, number in self._measures.submissions.items():
+            submissions.add_metric(labels, number)
+        yield submissions
+        refusals = CounterMetricFamily("metawatt_refusals", "Submissions refused, by code.", labels=("code",))
+        for code, number in self._measures.refusals.items():
+            refusals.add_metric((code,), number)
+        yield refusals
+        events = CounterMetricFamily("metawatt_events", "What the engine did besides.", labels=("event",))
+        for event, number in self._measures.events.items():
+            events.add_metric((event,), number)
+        yield events
+
+    def _stages(self) -> Metric:
+        stages = HistogramMetricFamily(
+            "metawatt_stage_seconds", "Time in each stage of a submission.", labels=("stage",)
+        )
+        for stage, histogram in self._measures.stages.items():
+            stages.add_metric((stage,), *cumulated(histogram))
+        return stages
