@@ -44,10 +44,12 @@ class Walk:
         self._find = find
         self.free = free_fields(collection, find)
         index = None if find.index is None else collection.index(find.index)
-        self._is_partial = index is not None and index.partial
+        self._is_bounded = find.lower is not None or find.upper is not None
+        excludes_none = index is not None and index.partial and not find.equals
+        self._first_is_present = self._is_bounded or excludes_none
         self._shared = [Term(name, "=", value) for name, value in find.equals.items()]
-        if index is not None and index.partial and not find.equals:
-            self._shared.append(Term(index.fields[0], ">", None))
+        if excludes_none:
+            self._shared.append(Term(self.free[0], ">", None))
 
     def covered(self) -> list[Term]:
         """What the walk covers, its position aside."""
@@ -71,10 +73,6 @@ class Walk:
     def position(self, document: Document) -> tuple[Scalar, ...]:
         """Where in the walk a document lies."""
         return tuple(document[name] for name in self.free)
-
-    @property
-    def _is_bounded(self) -> bool:
-        return self._find.lower is not None or self._find.upper is not None
 
     def _trimmed(self) -> Find | None:
         """The walk with the further of its position and the bound that it starts at; None when it is over.
@@ -105,8 +103,7 @@ class Walk:
             return False
         if not self._find.descending:
             return True
-        first_is_present = self._is_bounded or (self._is_partial and not self._find.equals)
-        return len(self.free) == 1 or (len(self.free) == 2 and first_is_present)
+        return len(self.free) == 1 or (len(self.free) == 2 and self._first_is_present)
 
     def _levels(self, after: Sequence[Scalar]) -> Iterator[Segment]:
         for depth in reversed(range(len(self.free))):
@@ -123,5 +120,5 @@ class Walk:
         if value is None:
             return
         yield Term(name, "<", value)
-        if name != KEY_FIELD and not (depth == 0 and (self._is_bounded or self._is_partial)):
+        if name != KEY_FIELD and not (depth == 0 and self._first_is_present):
             yield Term(name, "=", None)
