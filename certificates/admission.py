@@ -8,14 +8,14 @@ lost, and the verdict says why. One issuance cannot spoil another.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from certificates.errors import TokenMalformed
 from certificates.legacy import LegacyToken
 from certificates.policy import EVERYTHING, Policy, Scope
-from certificates.ranges import merge, partitions
+from certificates.ranges import merge, partitions, subtract
 from certificates.rules import (
     Keys,
     against_issuance,
@@ -80,7 +80,8 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Ascending output indices to admit, input indices to retain, and what was refused. `waits_for_coins`
-    when a refused output is a trusted issuer's certificate whose spent coin this topic does not hold."""
+    when a refused output is a trusted issuer's certificate whose spent coin this topic does not hold, or when
+    the parts of a spent certificate hold more of its issuance than was spent."""
 
     outputs_to_admit: tuple[int, ...] = ()
     coins_to_retain: tuple[int, ...] = ()
@@ -98,11 +99,15 @@ class _Issuance:
 
 def judge(view: View, policy: Policy, keys: Keys, scope: Scope = EVERYTHING) -> Verdict:
     """The verdict of a topic with that scope; it depends on nothing but its arguments."""
-    return _Judge(view, policy, keys, scope).verdict()
+    judgement = Judgement(view, policy, keys, scope)
+    for _ in judgement.steps():
+        pass
+    return judgement.verdict()
 
 
-class _Judge:
-    """One judgement under way."""
+class Judgement:
+    """A judgement that can be made step by step, for callers with other work to do in between: run through
+    `steps` once, then take the `verdict`. A step judges one output or one issuance."""
 
     def __init__(self, view: View, policy: Policy, keys: Keys, scope: Scope) -> None:
         self._view, self._policy, self._keys, self._scope = view, policy, keys, scope
@@ -111,17 +116,21 @@ class _Judge:
         self._refusals: list[Refusal] = []
         self._waits = False
 
-    def verdict(self) -> Verdict:
+    def steps(self) -> Iterator[None]:
         issuances: dict[str, _Issuance] = {}
         for coin in self._view.coins:
             self._take_coin(coin, issuances)
         for output in self._view.outputs:
             self._take_output(output, issuances)
+            yield
         for issuance_id, issuance in issuances.items():
             if issuance.coins:
                 self._succeed(issuance_id, issuance)
+                yield
             else:
-                self._issue(issuance_id, issuance)
+                yield from self._issue(issuance_id, issuance)
+
+    def verdict(self) -> Verdict:
         admitted, retained = tuple(sorted(self._admitted)), tuple(sorted(self._retained))
         return Verdict(admitted, retained, tuple(self._refusals), self._waits)
 
@@ -150,7 +159,7 @@ class _Judge:
         else:
             self._refusals.append(Refusal(issuance_id, (output.index,), reason))
 
-    def _issue(self, issuance_id: str, issuance: _Issuance) -> None:
+    def _issue(self, issuance_id: str, issuance: _Issuance) -> Iterator[None]:
         """Rule 1. An id belongs to one output, so each output stands for itself."""
         for output, token in issuance.outputs:
             reason = _against_value(output) or against_issuance(
@@ -158,6 +167,7 @@ class _Judge:
             )
             self._decide(output, issuance_id, reason)
             self._waits = self._waits or (reason is not None and self._is_orphan(output, token))
+            yield
 
     def _is_orphan(self, output: Placed, token: Token) -> bool:
         """Whether this may be the successor of a coin that has not come yet."""
@@ -176,6 +186,7 @@ class _Judge:
             self._retained.extend(coins)
         else:
             self._refusals.append(Refusal(issuance_id, outputs, reason, coins))
+            self._waits = self._waits or _lacks_coins(issuance)
 
     def _against_succession(self, issuance: _Issuance) -> str | None:
         spent = [token for _, token in issuance.coins]
@@ -217,6 +228,15 @@ def _against_value(output: Placed) -> str | None:
     if output.satoshis != TOKEN_SATOSHIS:
         return f"output {output.index} has {output.satoshis} satoshis; a certificate token has exactly 1"
     return None
+
+
+def _lacks_coins(issuance: _Issuance) -> bool:
+    """Whether parts hold more of the same issuance than is spent here: a merge, some of whose coins may not
+    have come yet."""
+    spent, made = [token for _, token in issuance.coins], [token for _, token in issuance.outputs]
+    if _against_provenance(spent, made) is not None:
+        return False
+    return bool(subtract((token.bundle.range for token in made), (token.bundle.range for token in spent)))
 
 
 def _against_provenance(spent: Sequence[Token], made: Sequence[Token]) -> str | None:

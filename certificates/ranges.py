@@ -57,19 +57,23 @@ def partitions(parts: Sequence[Range], whole: Sequence[Range]) -> bool:
 
 
 def subtract(whole: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
-    """What is left of `whole` without the ids of `taken`, ascending and joined."""
-    left = merge(whole)
-    for hole in merge(taken):
-        left = [rest for each in left for rest in _without(each, hole)]
+    """What is left of `whole` without the ids of `taken`, ascending and joined; one pass over both."""
+    left: list[Range] = []
+    holes = merge(taken)
+    position = 0
+    for each in merge(whole):
+        start = each.start
+        while position < len(holes) and holes[position].start <= each.end:
+            hole = holes[position]
+            if start < hole.start:
+                left.append(Range(start, hole.start - 1))
+            start = max(start, hole.end + 1)
+            if hole.end > each.end:
+                break
+            position += 1
+        if start <= each.end:
+            left.append(Range(start, each.end))
     return left
-
-
-def _without(each: Range, hole: Range) -> list[Range]:
-    if not each.overlaps(hole):
-        return [each]
-    before = [Range(each.start, hole.start - 1)] if each.start < hole.start else []
-    after = [Range(hole.end + 1, each.end)] if hole.end < each.end else []
-    return before + after
 
 
 def split(whole: Range, sizes: Sequence[int]) -> list[Range]:

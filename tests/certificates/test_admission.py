@@ -540,3 +540,36 @@ def test_merge_of_strangers(maker: Any) -> None:
         successor.merge([apart[0], apart[2]], maker.key(0))
     with pytest.raises(ValueError, match="neighbouring"):
         successor.merge([apart[0], maker.token(output_index=1)], maker.key(0))
+
+
+# Coins that have not come yet
+
+
+def test_a_successor_whose_coin_is_not_here_waits(maker: Any) -> None:
+    elsewhere = maker.token(output_index=5)
+    moved = successor.transfer(elsewhere, maker.key(1))
+    verdict = maker.judge([moved, maker.token(output_index=1)])
+    assert (verdict.outputs_to_admit, verdict.waits_for_coins) == ((1,), True)
+
+
+def test_a_merge_of_which_a_coin_is_not_here_waits(maker: Any) -> None:
+    first, second = successor.split(maker.token(), [400, 600], [maker.key(1)] * 2)
+    merged = successor.merge([first, second], maker.key(2))
+    assert maker.judge([merged], [first]).waits_for_coins
+    assert not maker.judge([merged], [first, second]).waits_for_coins
+
+
+def test_what_no_coin_can_mend_does_not_wait(maker: Any) -> None:
+    coin = maker.token()
+    stranger = PrivateKey.from_int(77)
+    turned = replace(coin, bundle=coin.bundle.changed(device_name="Another"))
+    for outputs, coins in [
+        ([maker.token(Range(1, 1101))], []),
+        ([maker.sign(maker.unsigned(output_index=5), stranger)], []),
+        ([maker.token(output_index=5).with_signature(coin.signature)], []),
+        ([ranged(coin, 1, 999)], [coin]),
+        ([turned], [coin]),
+        ([], [coin]),
+    ]:
+        verdict = maker.judge(outputs, coins)
+        assert (verdict.outputs_to_admit, verdict.waits_for_coins) == ((), False)

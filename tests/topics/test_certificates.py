@@ -16,7 +16,7 @@ from overlay import pushdrop
 from overlay.topic import Admission, Coin, Submission
 from overlay.transaction import Input, Output, Transaction, txid_from_hex
 from topics import keychain
-from topics.certificates import MAX_TOKEN_SCRIPT_BYTES, CertificateTopic, read_script
+from topics.certificates import MAX_TOKEN_SCRIPT_BYTES, STEPS_A_TURN, CertificateTopic, read_script
 from topics.names import certificate_topic
 
 VECTORS = json.loads((Path(__file__).parents[1] / "certificates" / "vectors.json").read_text())
@@ -108,3 +108,21 @@ def test_scope_of_a_bundle() -> None:
 def test_unknown_country() -> None:
     with pytest.raises(BadRequest):
         topic(region="zz")
+
+
+async def test_many_outputs_let_others_have_their_turn() -> None:
+    """Nothing runs for long between two turns, and the judgement is the same."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    scripts = [SELF, *([PRODUCER] * 300)]
+    idle = asyncio.create_task(others())
+    admission = await topic().judge(submission(scripts))
+    idle.cancel()
+    assert admission.outputs_to_admit == (0, 1)
+    assert turns >= 2 * 300 // STEPS_A_TURN
