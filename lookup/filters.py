@@ -69,7 +69,7 @@ def known_keys(value: Mapping[Any, Any], known: Collection[str], where: str) -> 
     for key in value:
         if key not in known:
             near = difflib.get_close_matches(str(key)[:MAX_TEXT], known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
+            hint = f"did you mean {str(near[0])!r}?" if near else f"there are: {', '.join(sorted(known))}"
             refuse(f"{where} has no {str(key)[:MAX_TEXT]!r}; {hint}")
 
 
