@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from api.health import HealthCheck
 from config.settings import Settings
 from overlay.chain import Broadcast
+from overlay.devchain import DevChain
 from overlay.lookup_service import Freeform, LookupService
 from overlay.measure import Measures
 from overlay.reindex import Progress
@@ -114,7 +115,7 @@ class Node(Protocol):
     def started_ms(self) -> int: ...
 
     @property
-    def dev_chain(self) -> Any | None: ...
+    def dev_chain(self) -> DevChain | None: ...
 
     @property
     def health_checks(self) -> Sequence[HealthCheck]: ...

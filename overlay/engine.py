@@ -188,6 +188,13 @@ class Engine:
         for document in await self.waiting.ready():
             await self._offer_again(document)
 
+    async def mend(self) -> None:
+        """One round of upkeep: who waits for coins, and indexes that a fault left incomplete."""
+        await self.waiting.sweep()
+        for name in await Reindexer(self.store).marked():
+            if name in self.lookup_services:
+                await self.reindex(name)
+
     async def stirred(self) -> None:
         """Return when there may be something to tend."""
         await self._stirred.wait()
