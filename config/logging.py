@@ -76,6 +76,11 @@ def _plain(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else repr(value)
 
 
+def mask_url(text: str) -> str:
+    """The text, with the password of every URL in it masked."""
+    return _URL_PASSWORD.sub(rf"\1:{MASK}@", text) if "://" in text else text
+
+
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A structlog processor: masks secrets, also inside nested mappings and lists."""
     return {key: _masked(key, value, _DEEPEST) for key, value in event.items()}
@@ -85,7 +90,7 @@ def _masked(key: object, value: Any, depth: int) -> Any:
     if isinstance(key, str) and _SECRET_KEY.search(key) and value is not None:
         return MASK
     if isinstance(value, str):
-        return _URL_PASSWORD.sub(rf"\1:{MASK}@", value) if "://" in value else value
+        return mask_url(value)
     if depth and isinstance(value, Mapping):
         return {inner: _masked(inner, item, depth - 1) for inner, item in value.items()}
     if depth and isinstance(value, list | tuple):

@@ -1,0 +1,145 @@
+"""The commands of `metawatt`. Each imports what it needs when it is called, so that help and the doctor work
+where the engine cannot be loaded, and start quickly.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.options import (
+    ConfigFile,
+    DataDir,
+    Host,
+    NetworkOption,
+    Port,
+    StorageUri,
+    settings_from,
+)
+
+_ABOUT = """METAWATT: an overlay node for granular energy certificates on the BSV blockchain.
+
+Wallets submit certificates to topics by energy source and region; buyers query and check the proofs.
+"""
+_EXAMPLES = """Try it: [bold]metawatt demo[/]. Run it: [bold]metawatt serve --data-dir data[/].
+When something is wrong: [bold]metawatt doctor[/].
+
+Exit status: 0 done; 1 a check, a play or the node failed; 2 wrong command line or settings;
+3 storage or chain not to be had."""
+
+_RUN, _CARE, _TELL = "Run", "Look after", "Tell"
+
+app = typer.Typer(
+    help=_ABOUT,
+    epilog=_EXAMPLES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.command(
+    rich_help_panel=_RUN, epilog="Example: [bold]metawatt serve --network dev --data-dir data --port 8080[/]"
+)
+def serve(
+    *,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    network: NetworkOption = None,
+    storage: StorageUri = None,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Run the node until SIGTERM or Ctrl-C, which let requests and broadcasts finish first."""
+    from cli.serve import run
+
+    run(settings_from(config=config, data_dir=data_dir, network=network, storage=storage, host=host, port=port))
+
+
+@app.command(rich_help_panel=_RUN, epilog="Example: [bold]metawatt demo --once[/]")
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End after the play instead of staying up.")] = False,
+    port: Annotated[int, typer.Option(metavar="P", help="Port to listen on; 0 takes a free one.")] = 8080,
+    data_dir: DataDir = None,
+) -> None:
+    """Play the node's main job on a chain of its own: issue, submit, prove, query, move, split, cancel.
+
+    Without --data-dir everything is kept in a temporary folder and removed in the end.
+    """
+    from cli.demo import run
+
+    run(port=port, once=once, data_dir=data_dir)
+
+
+@app.command(rich_help_panel=_CARE)
+def doctor(
+    *,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    network: NetworkOption = None,
+    storage: StorageUri = None,
+) -> None:
+    """Check settings, data folder, keys, storage, chain services and clock, and say what to do."""
+    from cli.doctor import run
+
+    run(lambda: settings_from(config=config, data_dir=data_dir, network=network, storage=storage))
+
+
+@app.command(rich_help_panel=_CARE, epilog="Example: [bold]metawatt reindex --service ls_metawatt[/]")
+def reindex(
+    *,
+    service: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this lookup service; default: all.")
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    network: NetworkOption = None,
+    storage: StorageUri = None,
+) -> None:
+    """Build lookup indexes anew from the stored transactions. Stop the node first."""
+    from cli.reindex import run
+
+    run(settings_from(config=config, data_dir=data_dir, network=network, storage=storage), service)
+
+
+@app.command(rich_help_panel=_CARE)
+def check(
+    *,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    network: NetworkOption = None,
+    storage: StorageUri = None,
+) -> None:
+    """Verify the invariants on what is stored; the node may be running. See docs/INVARIANTS.md."""
+    from cli.check import run
+
+    run(settings_from(config=config, data_dir=data_dir, network=network, storage=storage))
+
+
+@app.command(rich_help_panel=_TELL)
+def settings(
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/SETTINGS.md instead.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    network: NetworkOption = None,
+    storage: StorageUri = None,
+) -> None:
+    """Print the settings in force, secrets masked."""
+    from cli.show import print_manual, print_settings
+
+    if markdown:
+        print_manual()
+    else:
+        print_settings(settings_from(config=config, data_dir=data_dir, network=network, storage=storage))
+
+
+@app.command(rich_help_panel=_TELL)
+def version() -> None:
+    """Print the versions of METAWATT, Python and bsv-sdk."""
+    from cli.show import print_version
+
+    print_version()

@@ -1,0 +1,89 @@
+"""`metawatt demo`: a node on a chain of its own, the play, and lines to try."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import aiohttp
+import uvloop
+from rich.console import Console
+
+from api.server import Server
+from cli.play.client import NodeClient
+from cli.play.party import Party
+from cli.play.stage import Stage
+from cli.play.story import Story
+from cli.serve import address_told, make_node
+from config.logging import configure_logging
+from config.secrets import node_key_hex
+from config.settings import LogSettings, NodeSettings, Settings
+from overlay.headers_client import HeadersServiceClient
+from overlay.keys import PrivateKey
+
+_REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
+_HOST: Final = "127.0.0.1"
+
+
+def run(port: int, once: bool, data_dir: Path | None) -> None:
+    """Play, then stay up until Ctrl-C unless `once`. Raises `PlayFailed` when it does not go as told."""
+    with ExitStack() as stack:
+        folder = data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="metawatt-demo-")))
+        settings = Settings(
+            node=NodeSettings(network="dev", host=_HOST, port=port, data_dir=folder, name="demo"),
+            log=LogSettings(level="warning"),
+        )
+        configure_logging(settings.log)
+        uvloop.run(_perform(settings, once))
+
+
+async def _perform(settings: Settings, once: bool) -> None:
+    stage = Stage(Console(highlight=False))
+    server = Server(make_node(settings))
+    try:
+        with address_told(settings):
+            await server.start()
+        base_url = f"http://{_HOST}:{server.port}"
+        stage.say(f"A METAWATT node runs at {base_url}, with an embedded chain, all in {settings.node.data_dir}.")
+        await _play(settings, base_url, stage)
+        if not once:
+            await _stay(settings, base_url, stage)
+    finally:
+        await server.stop()
+
+
+async def _play(settings: Settings, base_url: str, stage: Stage) -> None:
+    # On the dev network the node's own key is a trusted issuing body.
+    issuer = Party("The issuing body", PrivateKey.from_hex(node_key_hex(settings).get_secret_value()))
+    midnight = datetime.fromtimestamp(time.time(), UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    async with aiohttp.ClientSession(timeout=_REQUEST_TIMEOUT) as session:
+        client = NodeClient(session, base_url)
+        headers = HeadersServiceClient(f"{base_url}/dev/headers", session=session)
+        await Story(client, headers, stage, issuer, midnight - timedelta(days=1)).play()
+
+
+async def _stay(settings: Settings, base_url: str, stage: Stage) -> None:
+    stage.act("Your turn: the node stays up until Ctrl-C")
+    stage.lines(_lines_to_try(base_url, settings.node.data_dir))
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def _lines_to_try(base_url: str, folder: Path) -> list[str]:
+    asking = f"curl -s {base_url}/lookup -H 'Content-Type: application/json' -d"
+    return [
+        f"curl -s {base_url}/health",
+        f"curl -s {base_url}/listTopicManagers",
+        asking + """ '{"service":"ls_metawatt","query":{"energy_source":"wind","country":"DK","limit":2}}'""",
+        asking + """ '{"service":"ls_metawatt","query":{"aggregate":{"by":["country","status"]}}}'""",
+        f"curl -s {base_url}/dev/mine -H 'Content-Type: application/json' -d '{{\"blocks\":1}}'",
+        f'curl -s {base_url}/admin/stats -H "Authorization: Bearer $(cat {folder}/admin.token)"',
+    ]

@@ -1,0 +1,49 @@
+"""`metawatt reindex`: lookup indexes built anew from the stored transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.stored import opened_store
+from config.errors import ErrorCode, NotFound
+from config.logging import configure_logging
+from config.settings import Settings
+from lookup.hosted import hosted_lookup_services
+from overlay.lookup_service import LookupService
+from overlay.reindex import Reindexer
+
+
+def run(settings: Settings, service: str | None) -> None:
+    """Rebuild one service's index, or all; `NotFound` for a service that is not hosted."""
+    configure_logging(settings.log)
+    asyncio.run(_rebuild(settings, service))
+
+
+async def _rebuild(settings: Settings, name: str | None) -> None:
+    services = hosted_lookup_services(settings)
+    chosen = _chosen(services, name)
+    console = Console()
+    async with opened_store(settings, services) as store:
+        reindexer = Reindexer(store)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bars:
+            for service in chosen:
+                outputs = await reindexer.rebuild(service, _bar(bars, service.name))
+                console.print(f"{service.name}: {outputs} outputs indexed")
+
+
+def _bar(bars: Progress, name: str) -> Callable[[int, int], None]:
+    bar = bars.add_task(name, total=None)
+    return lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _chosen(services: Sequence[LookupService], name: str | None) -> list[LookupService]:
+    chosen = [service for service in services if name in (None, service.name)]
+    if not chosen:
+        hosted = ", ".join(service.name for service in services)
+        raise NotFound(f"there is no lookup service {name!r}; hosted: {hosted}", ErrorCode.LOOKUP_SERVICE_UNKNOWN)
+    return chosen

@@ -1,0 +1,45 @@
+"""`metawatt settings` and `metawatt version`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from config.logging import mask_url
+from config.manual import manual
+from config.settings import Settings
+
+
+def print_manual() -> None:
+    """Write docs/SETTINGS.md to standard output."""
+    sys.stdout.write(manual())
+
+
+def print_settings(settings: Settings) -> None:
+    """Write the settings in force as TOML; a setting without a value is a comment."""
+    for section, values in settings.model_dump(mode="json").items():
+        sys.stdout.write(f"[{section}]\n")
+        for name, value in values.items():
+            line = f"# {name} is not set" if value is None else f"{name} = {_toml(value)}"
+            sys.stdout.write(line + "\n")
+        sys.stdout.write("\n")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(mask_url(value), ensure_ascii=False)
+    return json.dumps(value)
+
+
+def print_version() -> None:
+    """Write the versions that a bug report needs."""
+    sys.stdout.write(
+        f"metawatt {version('metawatt')} (Python {platform.python_version()}, bsv-sdk {version('bsv-sdk')})\n"
+    )
