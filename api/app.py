@@ -14,6 +14,7 @@ from api.about import AboutHandler
 from api.access import admin_only, callback_only
 from api.admin import AdminHandler
 from api.arc import ArcHandler
+from api.devchain import DevChainHandler
 from api.discovery import DiscoveryHandler
 from api.edge import Edge
 from api.fallback import Fallback
@@ -53,7 +54,7 @@ def _routes(
     lookups = Gate("lookups", limits.concurrent_lookups, limits.waiting_lookups)
     metrics.watch((submissions, lookups), bodies)
     about = AboutHandler(node, lifecycle, Exposition(metrics, monotonic), installed_version("metawatt"))
-    groups: tuple[Iterable[Route], ...] = (
+    groups: list[Iterable[Route]] = [
         SubmitHandler(node, bodies, submissions).routes(),
         LookupHandler(node, bodies, lookups).routes(),
         ArcHandler(node, bodies).routes(),
@@ -61,7 +62,9 @@ def _routes(
         HealthHandler(node, lifecycle, now_ms).routes(),
         AdminHandler(node, bodies, lifecycle, now_ms).routes(),
         about.routes(),
-    )
+    ]
+    if node.dev_chain is not None:
+        groups.append(DevChainHandler(node.dev_chain, bodies).routes())
     return tuple(route for group in groups for route in group), about
 
 

@@ -22,7 +22,7 @@ from api.errors import error_reply, unexpected_reply
 from api.lifecycle import Lifecycle
 from api.limits import TokenBuckets
 from api.metrics import HttpMetrics
-from api.replies import COMMON, REQUEST_ID
+from api.replies import COMMON, OWN_ID, REQUEST_ID
 from api.route import Access, Handler, Route
 from config.errors import BadRequest, ErrorCode, MetawattError
 
@@ -74,7 +74,7 @@ class Edge:
         async def guarded(request: web.Request) -> web.StreamResponse:
             started = perf_counter()
             request_id = take_id(request.headers.get(REQUEST_ID))
-            request["request_id"] = request_id
+            request[OWN_ID] = request_id
             # Each request has a task, and so a context, of its own: nothing has to be unbound.
             bind_contextvars(request_id=request_id)
             lifecycle.in_flight += 1

@@ -13,7 +13,7 @@ from api.answer import binary_chunks, json_chunks
 from api.fields import read_json
 from api.limits import Bodies, Gate
 from api.ports import Node
-from api.replies import BINARY_HEADERS, JSON_HEADERS, REQUEST_ID, json_reply
+from api.replies import BINARY_HEADERS, JSON_HEADERS, OWN_ID, REQUEST_ID, json_reply
 from api.route import Content, Parameter, Route, Tag, json_content
 from config.errors import BadRequest, ErrorCode, NotFound
 from overlay.lookup_service import Freeform
@@ -54,7 +54,7 @@ class LookupHandler:
         if size <= _WHOLE_BYTES:
             return web.Response(body=b"".join(chunks), headers=headers)
         response = web.StreamResponse(headers=headers)
-        response.headers[REQUEST_ID] = request["request_id"]
+        response.headers[REQUEST_ID] = request[OWN_ID]
         response.content_length = size
         await response.prepare(request)
         await self._stream(request, response, chunks)

@@ -9,6 +9,8 @@ from aiohttp import web
 from multidict import CIMultiDict, istr
 
 REQUEST_ID: Final = istr("X-Request-Id")
+# The id of the request under way, on the request itself.
+OWN_ID: Final = web.RequestKey("own_id", str)
 
 # As the reference sends them: any page may talk to an overlay node, also one on a private network.
 COMMON: Final[tuple[tuple[str, str], ...]] = (
