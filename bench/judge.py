@@ -1,6 +1,6 @@
 """Microseconds to read and to judge one certificate: `python bench/judge.py`.
 
-Every figure is the best of several rounds on one core. "Fresh" means that nothing is remembered: the script
+Every figure is the best of many short rounds on one core. "Fresh" means that nothing is remembered: the script
 is decoded, the issuer's key derived and the signature verified, as for every new issuance.
 """
 
@@ -98,8 +98,8 @@ PAIRS = (("solar_pv", None), (None, "de"), ("solar_pv", "de"))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=150)
+    parser.add_argument("--runs", type=int, default=50)
     options = parser.parse_args()
     for name, figure in measure(options.rounds, options.runs).items():
         print(f"{name:<36}{figure:8.1f} µs")
