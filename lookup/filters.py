@@ -54,7 +54,14 @@ def text(name: str, value: Any) -> str:
         refuse(f"{name} must be text, not {_kind(value)}")
     if len(value) > MAX_TEXT:
         refuse(f"{name} is longer than {MAX_TEXT} characters")
+    if not _is_unicode(value):
+        refuse(f"{name} is not Unicode text")
     return value
+
+
+def _is_unicode(value: str) -> bool:
+    """Whether the text can be written as UTF-8, which half a surrogate pair cannot."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def whole(name: str, value: Any, least: int = 0, most: int = MAX_INTEGER) -> int:

@@ -104,8 +104,8 @@ CERTIFICATES: Final = Collection(
 NOTICES: Final = Collection(
     "metawatt_notices",
     key="bytes",
-    fields={"issuance_id": "text"},
-    indexes=(Index("issuance", ("issuance_id",)),),
+    fields={"issuance_id": "text", "issuer": "bytes"},
+    indexes=(Index("issuance", ("issuance_id", "issuer")),),
 )
 WITHDRAWN: Final = Collection("metawatt_withdrawn", key="text", clustered=True)
 INTERVALS: Final = Collection("metawatt_intervals", key="bytes", fields={"issuance_id": "text"}, clustered=True)

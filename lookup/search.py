@@ -17,7 +17,7 @@ from lookup.standing import Notice, applying, notices_for, status_of
 from lookup.walking import position_of, rounds
 from store.port import Document, Reader
 
-SMALLEST_PAGE = 32
+SMALLEST_PAGE = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from store.port import Document, Find, Reader
 LOST: Final = "lost"
 STATUSES: Final = (*(status.value for status in Status), LOST)
 MOST_NOTICES: Final = 1000
-"""Notices of one issuance that are looked at."""
+"""Notices of one issuance, by its own issuer, that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,14 @@ def outpoint_text(outpoint: bytes) -> str:
 
 async def notices_for(records: Sequence[Document], reader: Reader) -> Notices:
     """The notices on the issuances of these records, by issuance id; mostly one read that finds none."""
-    ids = list({record["issuance_id"] for record in records if record["issuer"] is not None})
-    marks = await reader.get_many(WITHDRAWN, ids) if ids else {}
-    return {str(issuance_id): await _notices_on(str(issuance_id), reader) for issuance_id in marks}
+    issuers = {record["issuance_id"]: record["issuer"] for record in records if record["issuer"] is not None}
+    marks = await reader.get_many(WITHDRAWN, list(issuers)) if issuers else {}
+    return {str(marked): await _notices_on(str(marked), issuers[marked], reader) for marked in marks}
 
 
-async def _notices_on(issuance_id: str, reader: Reader) -> list[Notice]:
-    page = await reader.find(NOTICES, Find("issuance", {"issuance_id": issuance_id}, limit=MOST_NOTICES))
+async def _notices_on(issuance_id: str, issuer: bytes, reader: Reader) -> list[Notice]:
+    find = Find("issuance", {"issuance_id": issuance_id, "issuer": issuer}, limit=MOST_NOTICES)
+    page = await reader.find(NOTICES, find)
     return [Notice.read(document) for document in page.documents]
 
 

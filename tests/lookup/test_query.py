@@ -29,6 +29,7 @@ BAD: list[tuple[Any, str]] = [
     ({"energy_source": ["wind"] * (MAX_VALUES + 1)}, "1 to 32"),
     ({"energy_source": ["wind", None]}, "not NoneType"),
     ({"zone": "x" * (MAX_TEXT + 1)}, "longer than 256"),
+    ({"device_name": "half \ud83d"}, "not Unicode"),
     ({"country": {"$ne": 1}}, "country must be text, not dict"),
     ({"issuer": "02"}, "66 hex digits"),
     ({"owner_key": "zz" * 33}, "66 hex digits"),
