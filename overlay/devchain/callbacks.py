@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 Sleep = Callable[[float], Awaitable[None]]
 RETRY_SECS: Final = (0.2, 1.0, 3.0, 10.0, 30.0)
 _WORKERS: Final = 4
-_TIMEOUT_SECS: Final = 10
+_TIMEOUT_SECS: Final = 5
 
 
 class Callbacks:
@@ -33,6 +33,7 @@ class Callbacks:
         self._sleep = sleep
         self._due: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._deliveries: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -46,12 +47,13 @@ class Callbacks:
             if after is None:
                 break
         for _ in range(_WORKERS):
-            self._spawn(self._work())
+            _keep(self._tasks, self._work())
 
     async def close(self) -> None:
+        """Finish what is on its way; the rest stays due."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._deliveries, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
@@ -59,22 +61,20 @@ class Callbacks:
         """Tell of a transaction's present status."""
         self._due.put_nowait((txid, attempt))
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _work(self) -> None:
         while True:
             txid, attempt = await self._due.get()
-            document = await self._store.get(TRANSACTIONS, txid)
-            if document is None or not document.get("callback_url"):
-                continue
-            if await self._post(document) or attempt >= len(self._retry_secs):
-                changes = {"callback_due": None}
-                await self._store.commit([Patch(TRANSACTIONS, txid, changes, must_exist=False)])
-            else:
-                self._spawn(self._later(txid, attempt))
+            # Shielded: what has arrived must be noted as told, or the next start tells it again.
+            await asyncio.shield(_keep(self._deliveries, self._deliver(txid, attempt)))
+
+    async def _deliver(self, txid: bytes, attempt: int) -> None:
+        document = await self._store.get(TRANSACTIONS, txid)
+        if document is None or not document.get("callback_url"):
+            return
+        if await self._post(document) or attempt >= len(self._retry_secs):
+            await self._store.commit([Patch(TRANSACTIONS, txid, {"callback_due": None}, must_exist=False)])
+        else:
+            _keep(self._tasks, self._later(txid, attempt))
 
     async def _later(self, txid: bytes, attempt: int) -> None:
         await self._sleep(self._retry_secs[attempt])
@@ -96,3 +96,11 @@ class Callbacks:
         if not arrived:
             log.info("callback refused", txid=report.txid[::-1].hex(), status=reply.status)
         return arrived
+
+
+def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task that is held until it is done."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from config.errors import BadRequest, ErrorCode, Internal
+from config.errors import BadRequest, ErrorCode, Internal, Unavailable
 from config.settings import Network
 from overlay.chain import Header, TxStatus
 from overlay.clock import NowMs, system_now_ms
@@ -82,7 +82,7 @@ class DevChain:
         self._interval_secs = mine_interval_secs
         self._remote_callbacks = remote_callbacks
         self._callbacks = callbacks or Callbacks(store)
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._sleep = sleep
         self._pool = Pool()
         self._orphans: OrderedDict[bytes, tuple[Transaction, Callback | None]] = OrderedDict()
@@ -93,8 +93,7 @@ class DevChain:
         self._writing: set[asyncio.Future[None]] = set()
         self._miner: asyncio.Task[None] | None = None
         self._tip: Header | None = None
-        self._ledger: Ledger
-        self._faucet: Faucet
+        self._records: Ledger | None = None
 
     # Life
 
@@ -102,7 +101,7 @@ class DevChain:
         """Load the chain, or begin one; then start callbacks and automatic mining."""
         key = await faucet_key(self._store)
         self._faucet = Faucet(self._store, key)
-        self._ledger = Ledger(self._store, key.public, self._faucet.script, self.policy.maturity)
+        self._records = Ledger(self._store, key.public, self._faucet.script, self.policy.maturity)
         self._tip = await self._ledger.tip()
         for record in await self._ledger.pool_records():
             self._pool.add(_pool_entry(record))
@@ -137,8 +136,15 @@ class DevChain:
     @property
     def tip(self) -> Header:
         """The longest chain's last header."""
-        assert self._tip is not None, "the chain is not open"
+        if self._tip is None:
+            raise Unavailable("the dev chain has not started yet")
         return self._tip
+
+    @property
+    def _ledger(self) -> Ledger:
+        if self._records is None:
+            raise Unavailable("the dev chain has not started yet")
+        return self._records
 
     async def headers(self, start: int, count: int) -> list[Header]:
         """Headers of the longest chain by height, ascending; fewer than `count` at the tip."""
@@ -175,7 +181,7 @@ class DevChain:
             block = self._assemble(tip, share)
             tip = block.header
             fresh.append((block, share))
-            writes += self._ledger.connect(block, share, self._now_ms())
+            writes += self._ledger.connect(block, share, self.now_ms())
             if len(writes) >= _WRITES_AT_ONCE or number == len(shares):
                 await self._store.commit(writes)
                 self._adopt(fresh)
@@ -184,7 +190,7 @@ class DevChain:
         return mined
 
     def _assemble(self, tip: Header | None, share: Sequence[Entry]) -> Block:
-        now_secs = self._now_ms() // 1000
+        now_secs = self.now_ms() // 1000
         # The first block is dated back, so that the initial ones do not run ahead of the clock.
         time_secs = max(now_secs, header_time(tip) + 1) if tip else now_secs - self._initial_blocks - 1
         if tip is not None and tip.height < self._initial_blocks:
@@ -235,7 +241,7 @@ class DevChain:
         known = await self._known(transaction, callback)
         if known is not None:
             return known
-        check_shape(transaction, self.tip.height + 1, self._now_ms() // 1000, self.policy)
+        check_shape(transaction, self.tip.height + 1, self.now_ms() // 1000, self.policy)
         try:
             report = await self._take(transaction, claimed, callback)
         except Refusal as refusal:
@@ -273,7 +279,7 @@ class DevChain:
         """Take the transaction in and have it written."""
         seq = self._pool.next_seq()
         document = transaction_document(
-            transaction, TxStatus.SEEN_ON_NETWORK, self._now_ms(), callback, pool_seq=seq, fee=fee
+            transaction, TxStatus.SEEN_ON_NETWORK, self.now_ms(), callback, pool_seq=seq, fee=fee
         )
         if callback is not None and callback.full:
             document["callback_due"] = 1
@@ -351,7 +357,7 @@ class DevChain:
         document = transaction_document(
             transaction,
             TxStatus.DOUBLE_SPEND_ATTEMPTED,
-            self._now_ms(),
+            self.now_ms(),
             callback,
             detail="another transaction that spends the same output was seen first",
             competing=[txid[::-1].hex() for txid in rivals],
@@ -366,7 +372,7 @@ class DevChain:
         self._orphans[transaction.txid] = (transaction, callback)
         if len(self._orphans) > _ORPHANS:
             self._orphans.popitem(last=False)
-        return Report(transaction.txid, TxStatus.SEEN_IN_ORPHAN_MEMPOOL, self._now_ms(), "a parent is not known")
+        return Report(transaction.txid, TxStatus.SEEN_IN_ORPHAN_MEMPOOL, self.now_ms(), "a parent is not known")
 
     async def _take_orphans_of(self, txid: bytes) -> None:
         """Try those that waited for a transaction, and then those that waited for them."""
@@ -389,7 +395,7 @@ class DevChain:
                 return
             log.info("orphan refused", txid=orphan.txid_hex, reason=refusal.message)
             document = transaction_document(
-                orphan, TxStatus.REJECTED, self._now_ms(), callback, detail=refusal.message, callback_due=1
+                orphan, TxStatus.REJECTED, self.now_ms(), callback, detail=refusal.message, callback_due=1
             )
             await self._store.commit([Put(TRANSACTIONS, document)])
             self._callbacks.put(orphan.txid)
@@ -400,7 +406,7 @@ class DevChain:
         """What became of a transaction; None when it was never seen."""
         orphan = self._orphans.get(txid)
         if orphan is not None:
-            return Report(txid, TxStatus.SEEN_IN_ORPHAN_MEMPOOL, self._now_ms(), "a parent is not known")
+            return Report(txid, TxStatus.SEEN_IN_ORPHAN_MEMPOOL, self.now_ms(), "a parent is not known")
         record = await self._ledger.record(txid)
         return read_report(record) if record else None
 
@@ -419,14 +425,14 @@ class DevChain:
             await self._drain()
             fork = self.tip.height - depth
             removed = await self._ledger.blocks(fork + 1, depth)
-            plan = await plan_reorg(self._ledger, removed, self._pool, drop, self._now_ms())
+            plan = await plan_reorg(self._ledger, removed, self._pool, drop, self.now_ms())
             (base,) = await self._ledger.headers(fork, 1)
             blocks: list[Block] = []
             tip = base
             for _ in range(depth + 1):
                 blocks.append(self._assemble(tip, []))
                 tip = blocks[-1].header
-                plan.writes += self._ledger.connect(blocks[-1], [], self._now_ms())
+                plan.writes += self._ledger.connect(blocks[-1], [], self.now_ms())
             await self._store.commit(plan.writes)
             self._tip = tip
             self._pool.replace(plan.entries)

@@ -39,14 +39,23 @@ class Callback:
     def check(self, remote_allowed: bool) -> None:
         """`BadRequest` unless the URL is one of this machine, or any one where that is allowed: a stranger
         must not make this process send requests into the network it stands in."""
-        parts = urlsplit(self.url) if len(self.url) <= _MAX_URL_CHARS else None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadRequest("a callback URL is http or https", ErrorCode.BAD_REQUEST)
-        if not remote_allowed and not _is_loopback(parts.hostname):
-            raise BadRequest("callbacks of the dev chain go to this machine only", ErrorCode.BAD_REQUEST)
+        host = _http_host(self.url) if len(self.url) <= _MAX_URL_CHARS else None
+        if not host:
+            raise BadRequest("a callback URL is http or https")
+        if not remote_allowed and not _is_loopback(host):
+            raise BadRequest("callbacks of the dev chain go to this machine only")
 
     def fields(self) -> dict[str, Any]:
         return {"callback_url": self.url, "callback_token": self.token, "callback_full": self.full}
+
+
+def _http_host(url: str) -> str | None:
+    """The host of an http or https URL."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.hostname if parts.scheme in ("http", "https") else None
 
 
 def _is_loopback(host: str) -> bool:
