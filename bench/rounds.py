@@ -57,7 +57,9 @@ def interleave(servers: Sequence[Server], rounds: int, measure: Measure) -> dict
     results: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
     for number in range(rounds):
         for server in servers if number % 2 == 0 else reversed(servers):
+            before = server.cpu_secs
             result = measure(server)
+            result["cpu_us"] = (server.cpu_secs - before) / max(1, result["ok"]) * 1e6
             results[server.name].append(result)
             print(f"  round {number + 1}, {server.name}: {result['rate']:,.0f} a second, p99 {result['p99_ms']} ms")
     return results
@@ -69,13 +71,10 @@ def median_of(results: Sequence[dict[str, Any]], what: str) -> float:
 
 def table(title: str, results: dict[str, list[dict[str, Any]]]) -> str:
     """Medians by server, and how the first compares with the second."""
-    lines = [
-        f"\n{title}",
-        "| | req/s | p50 ms | p90 ms | p99 ms | max ms |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    columns = ("p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_us")
+    lines = [f"\n{title}", "| | req/s | p50 ms | p90 ms | p99 ms | max ms | CPU µs a request |", "| --- " * 7 + "|"]
     for name, rounds in results.items():
-        marks = [f"{median_of(rounds, what):,.2f}" for what in ("p50_ms", "p90_ms", "p99_ms", "max_ms")]
+        marks = [f"{median_of(rounds, column):,.2f}" for column in columns if column in rounds[0]]
         lines.append(f"| {name} | {median_of(rounds, 'rate'):,.0f} | {' | '.join(marks)} |")
     rates = [median_of(rounds, "rate") for rounds in results.values()]
     if len(rates) == 2 and rates[1]:

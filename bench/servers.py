@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import IO
 
 from bench.corpus import ISSUER, Corpus
@@ -19,6 +20,7 @@ from bench.corpus import ISSUER, Corpus
 HERE = Path(__file__).parent
 PEER = HERE / "peer"
 STOP_SECS = 60
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -40,9 +42,10 @@ class Server:
         """Resident memory of the process and its children."""
         return sum(map(_resident_bytes, _family(self.process.pid))) / 2**20
 
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(STOP_SECS)
+    @property
+    def cpu_secs(self) -> float:
+        """Processor time that the process and its children have used."""
+        return sum(map(_cpu_secs, _family(self.process.pid)))
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -57,6 +60,14 @@ def _resident_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
     except FileNotFoundError:
         return 0
+
+
+def _cpu_secs(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 @contextmanager
@@ -98,6 +109,37 @@ def peer(corpus: Corpus, folder: Path, arguments: Sequence[str] = ()) -> Iterato
     command += ["--database", str(folder / "peer.db"), *arguments]
     with _running("peer", command, {}, folder / "peer.log") as server:
         yield server
+
+
+@contextmanager
+def mongodb_wire(folder: Path) -> Iterator[str]:
+    """A server that speaks MongoDB's wire, with data in `folder`; its URI. It flushes before it answers a
+    write, as a `mongod` does that is asked for `j=true`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = str(Path(sys.executable).with_name("secantusd-py"))
+    command = [program, "--port", str(port), "--storage-path", str(folder), "--sync-on-commit"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "mongodb.log").open("w") as log:
+        process = subprocess.Popen([*command, "--log-level", "WARNING"], stdout=log, stderr=log)
+        try:
+            _await_port(port, process)
+            yield f"mongodb://127.0.0.1:{port}/bench"
+        finally:
+            process.terminate()
+            process.wait(STOP_SECS)
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            sleep(0.1)
+        else:
+            return
+    raise SystemExit("the MongoDB-wire server did not start")
 
 
 def install_peer() -> None:
