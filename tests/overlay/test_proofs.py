@@ -1,0 +1,228 @@
+"""Proofs over time: coming in, reorganisations of every depth, eviction by the network's word or by age (I4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from certificates import successor
+from config.errors import BadRequest, ErrorCode, NotFound, Unavailable
+from overlay.builder import coins_of
+from overlay.chain import Broadcast, TxStatus
+from overlay.envelope import parse_envelope
+from overlay.invariants import check_invariants
+from overlay.records import EVICTIONS, OUTBOX, SPENDS, TRANSACTIONS
+from overlay.steak import TopicResult
+from overlay.transaction import Transaction
+from store.port import Document
+from tests.overlay.kit import GC, Chain, Clock, Node
+from topics.invariants import check_partitions
+
+REORG_LIMIT = 10
+
+
+async def stored(node: Node, transaction: Transaction) -> Document:
+    document = await node.store.get(TRANSACTIONS, transaction.txid)
+    assert document is not None
+    return document
+
+
+async def assert_sound(node: Node) -> None:
+    assert await check_invariants(node.store) == []
+    assert await check_partitions(node.store) == []
+
+
+async def issue_and_broadcast(node: Node, chain: Chain, count: int = 1) -> list[Transaction]:
+    transactions = [(await chain.issue())[0] for _ in range(count)]
+    for transaction in transactions:
+        await node.submit(transaction)
+    await node.engine.tend()
+    return transactions
+
+
+async def test_an_admitted_transaction_is_broadcast_mined_and_proven(node: Node, chain: Chain) -> None:
+    (transaction,) = await issue_and_broadcast(node, chain)
+    assert chain.dev.pool_size == 1
+    assert await node.store.count(OUTBOX) == 0
+    await chain.dev.mine()
+    assert await node.engine.refresh_proofs() == {"proven": 1, "evicted": 0, "pending": 0, "unreachable": 0}
+    document = await stored(node, transaction)
+    assert document["height"] == chain.dev.tip.height
+    answer = await node.engine.lookup("ls_metawatt", "all")
+    envelope = parse_envelope(answer.beef(answer.outputs[0]))
+    assert envelope.subject.txid == transaction.txid
+    assert envelope.subject_bump is not None
+    assert list(envelope.members) == [transaction.txid]
+    await assert_sound(node)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 7, REORG_LIMIT])
+async def test_a_reorganisation_takes_proofs_back_and_new_ones_come(
+    node: Node, chain: Chain, depth: int
+) -> None:
+    deep = await issue_and_broadcast(node, chain, 2)
+    await chain.dev.mine()
+    await node.engine.refresh_proofs()
+    shallow = await issue_and_broadcast(node, chain, 3)
+    await chain.dev.mine(depth)
+    await node.headers.sync()
+    await node.engine.refresh_proofs()
+    before = {one.txid: (await stored(node, one))["block_hash"] for one in (*deep, *shallow)}
+    await chain.dev.reorg(depth)
+    await node.headers.sync()
+    assert [(await stored(node, one))["height"] for one in shallow] == [None] * 3
+    assert [(await stored(node, one))["block_hash"] for one in deep] == [before[one.txid] for one in deep]
+    await assert_sound(node)
+    await node.engine.tend()
+    await chain.dev.mine()
+    assert (await node.engine.refresh_proofs())["proven"] == 3
+    for one in shallow:
+        document = await stored(node, one)
+        assert document["block_hash"] == node.headers.hash_at(document["height"]) != before[one.txid]
+    await assert_sound(node)
+
+
+async def test_a_reorganisation_beyond_the_limit_stops_admission_until_it_is_gone(node: Node, chain: Chain) -> None:
+    (transaction,) = await issue_and_broadcast(node, chain)
+    await chain.dev.mine(REORG_LIMIT + 1)
+    await node.engine.refresh_proofs()
+    await node.headers.sync()
+    await chain.dev.reorg(REORG_LIMIT + 1)
+    with pytest.raises(Unavailable) as caught:
+        await node.headers.sync()
+    assert caught.value.code is ErrorCode.REORG_TOO_DEEP
+    with pytest.raises(Unavailable):
+        await node.submit(transaction)
+    assert (await stored(node, transaction))["height"] is not None
+    await assert_sound(node)
+
+
+async def test_a_reorganisation_that_a_crash_interrupted_is_finished_at_the_next_start(
+    node: Node, chain: Chain
+) -> None:
+    (transaction,) = await issue_and_broadcast(node, chain)
+    await chain.dev.mine(2)
+    await node.engine.refresh_proofs()
+    await node.headers.sync()
+    await chain.dev.reorg(2)
+    node.headers.on_change = None  # the process dies between the headers and the proofs
+    await node.headers.sync()
+    assert (await stored(node, transaction))["height"] is not None
+    again = Node(chain, node.store, chain.clock)
+    await again.headers.open()
+    assert again.headers.unsettled_fork is not None
+    await again.engine.open()
+    assert again.headers.unsettled_fork is None
+    assert (await stored(node, transaction))["height"] is None
+    await again.verifier.close()
+
+
+async def test_dropped_transactions_are_broadcast_again(node: Node, chain: Chain) -> None:
+    (transaction,) = await issue_and_broadcast(node, chain)
+    await chain.dev.mine()
+    await node.engine.refresh_proofs()
+    await chain.dev.reorg(1, drop=True)
+    await node.headers.sync()
+    assert chain.dev.pool_size == 0
+    await node.engine.tend()
+    await chain.dev.mine()
+    await node.engine.refresh_proofs()
+    assert (await stored(node, transaction))["height"] == chain.dev.tip.height
+
+
+async def test_history_outlives_proofs(node: Node, chain: Chain) -> None:
+    first, tokens = await chain.issue()
+    await node.submit(first)
+    moved = tokens[0]
+    line = [first]
+    for _ in range(3):
+        moved = successor.transfer(moved, chain.owner.public)
+        line.append(await chain.succeed(coins_of(line[-1])[:1], [moved]))
+        await node.submit(line[-1])
+    await node.engine.tend()
+    await chain.dev.mine()
+    await node.engine.refresh_proofs()
+    for depth in range(5):
+        answer = await node.engine.lookup("ls_metawatt", {"history": depth})
+        members = parse_envelope(answer.beef(answer.outputs[0])).members
+        assert set(members) == {one.txid for one in line[-1 - min(depth, 3) :]}
+
+
+@pytest.mark.parametrize("status", [TxStatus.REJECTED, TxStatus.DOUBLE_SPEND_ATTEMPTED])
+async def test_what_the_network_refuses_is_evicted_with_its_descendants(
+    node: Node, chain: Chain, status: TxStatus
+) -> None:
+    first, tokens = await chain.issue()
+    await node.submit(first)
+    second = await chain.succeed(coins_of(first)[:1], [successor.transfer(tokens[0], chain.owner.public)])
+    third = await chain.succeed(coins_of(second)[:1], [successor.transfer(tokens[0], chain.owner.public)])
+    await node.submit(second)
+    await node.submit(third)
+    assert await node.engine.ingest_status(Broadcast(second.txid, status, "no"))
+    assert await node.live() == {(first.txid, 0)}
+    assert await node.store.count(EVICTIONS) == 2
+    assert await node.store.get(SPENDS, coins_of(first)[0].txid + bytes(4)) is None
+    await assert_sound(node)
+    # What was refused may be offered again, and is judged anew.
+    assert await node.submit(third) == {GC: TopicResult((0,), (0,))}
+
+
+async def test_what_is_never_proven_is_evicted_when_it_is_too_old(node: Node, chain: Chain, clock: Clock) -> None:
+    (transaction,) = await issue_and_broadcast(node, chain)
+    clock.now_ms += 7 * 86_400_000
+    assert (await node.engine.refresh_proofs())["evicted"] == 1
+    assert await node.live() == set()
+    assert await node.store.get(TRANSACTIONS, transaction.txid) is None
+
+
+def forged(path: bytes) -> Sequence[bytes]:
+    """Paths that prove nothing: another height, a flipped hash, junk behind, cut short."""
+    return (b"\x05" + path[1:], path[:-1] + bytes((path[-1] ^ 1,)), path + b"\x00", path[:-5])
+
+
+async def test_forged_proofs_are_refused_and_change_nothing(node: Node, chain: Chain) -> None:
+    (transaction,) = await issue_and_broadcast(node, chain)
+    await chain.dev.mine()
+    report = await chain.dev.status(transaction.txid)
+    assert report is not None
+    assert report.merkle_path is not None
+    for path in forged(report.merkle_path):
+        with pytest.raises(BadRequest) as caught:
+            await node.engine.ingest_status(Broadcast(transaction.txid, TxStatus.MINED, merkle_path=path))
+        assert caught.value.code in (ErrorCode.MERKLE_PATH_INVALID, ErrorCode.MERKLE_ROOT_UNKNOWN)
+    assert (await stored(node, transaction)).get("height") is None
+
+
+async def test_a_proof_of_an_unknown_transaction_is_not_found(node: Node) -> None:
+    with pytest.raises(NotFound) as caught:
+        await node.engine.ingest_status(Broadcast(bytes(32), TxStatus.MINED))
+    assert caught.value.code is ErrorCode.TRANSACTION_UNKNOWN
+
+
+async def test_the_outbox_tries_again_with_longer_pauses(node: Node, chain: Chain, clock: Clock) -> None:
+    assert node.engine.outbox is not None
+
+    class Down:
+        async def broadcast(self, extended: bytes) -> Broadcast:
+            raise Unavailable("ARC is down")
+
+        async def status(self, txid: bytes) -> Broadcast | None:
+            raise Unavailable("ARC is down")
+
+        async def close(self) -> None:
+            """Nothing is held."""
+
+    up, node.engine.outbox._broadcaster = node.engine.outbox._broadcaster, Down()
+    (transaction,) = await issue_and_broadcast(node, chain)
+    assert await node.engine.outbox.depth() == (1, 0)
+    clock.now_ms += 2_000
+    assert await node.engine.outbox.work() == 1
+    clock.now_ms += 2_000
+    assert await node.engine.outbox.work() == 0
+    node.engine.outbox._broadcaster = up
+    clock.now_ms += 2_000
+    assert await node.engine.outbox.work() == 1
+    assert await node.engine.outbox.depth() == (0, 0)
+    assert chain.dev.pool_size == 1
+    assert transaction.txid in node.engine.outbox._sent
