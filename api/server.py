@@ -38,13 +38,14 @@ class Server:
             shutdown_timeout=_CLOSE_SECS,
         )
         self._listener: asyncio.Server | None = None
+        self._port: int | None = None
 
     @property
     def port(self) -> int:
-        """The port that is listened on; RuntimeError before `listen`."""
-        if self._listener is None:
-            raise RuntimeError("the server does not listen")
-        return int(self._listener.sockets[0].getsockname()[1])
+        """The port that was taken; RuntimeError before `listen`."""
+        if self._port is None:
+            raise RuntimeError("the server has not listened yet")
+        return self._port
 
     @property
     def ready(self) -> bool:
@@ -70,6 +71,7 @@ class Server:
         self._listener = await loop.create_server(
             protocol, settings.node.host, settings.node.port, backlog=_BACKLOG
         )
+        self._port = int(self._listener.sockets[0].getsockname()[1])
         self._node.listening(self.port)
         log.info("listening", host=settings.node.host, port=self.port)
 
@@ -86,7 +88,9 @@ class Server:
 
     async def stop(self) -> None:
         """Turn new requests away, finish those under way, stop the node. A cancellation while requests are
-        finished skips the rest of the waiting, and nothing else."""
+        finished skips the rest of the waiting, and nothing else. A second call does nothing."""
+        if self._lifecycle.phase is Phase.STOPPING:
+            return
         self._lifecycle.phase = Phase.STOPPING
         if self._node.dev_chain is None:
             self._close_listener()

@@ -98,15 +98,17 @@ class Running:
         headers = {"Authorization": f"Bearer {self.node.admin_token}"}
         return await self.ask(method, path, headers=headers, **kwargs)
 
-    async def fund(self, number: int = 1) -> list[tuple[Transaction, Any, int]]:
-        """Mined payments to PAYER: transaction, Merkle path, output index."""
+    async def fund(self, number: int = 1) -> list[tuple[Transaction, bytes, int]]:
+        """Mined payments to PAYER: transaction, BUMP, output index."""
         script = p2pkh_lock(PAYER.public).hex()
         reply = await self.post("/dev/faucet", {"lockingScript": script, "satoshis": 10_000, "count": number})
         assert reply.status == 200, reply.body
         told = reply.json()
         envelope = parse_envelope(bytes.fromhex(told["beef"]))
         member = envelope.members[envelope.subject.txid]
-        return [(member.transaction, member.bump, index) for index in told["vouts"]]
+        assert member.bump is not None
+        path = member.bump.extract(envelope.subject.txid)
+        return [(member.transaction, path, index) for index in told["vouts"]]
 
     async def certificate(self) -> Certificate:
         return (await self.certificates(1))[0]
@@ -117,7 +119,7 @@ class Running:
         return [_issue(parent, bump, index, next(self._numbers)) for parent, bump, index in funds]
 
 
-def _issue(parent: Transaction, bump: Any, index: int, number: int) -> Certificate:
+def _issue(parent: Transaction, bump: bytes, index: int, number: int) -> Certificate:
     coin = Coin(parent.txid, index, parent.outputs[index])
     owner = OWNER.derive_public(OWNER_PROTOCOL, f"token {number}", "self")
     token = issue(

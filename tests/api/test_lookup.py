@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 import orjson
@@ -154,7 +155,8 @@ INVALID = 'Invalid request: body must contain "service" (string) and "query" fie
     ],
 )
 async def test_refusals(running: Any, body: bytes, status: int, code: str, message: str | None) -> None:
-    reply = await running.ask("POST", "/lookup", data=body, headers={"Content-Type": "application/json"})
+    sent = BytesIO(body)
+    reply = await running.ask("POST", "/lookup", data=sent, headers={"Content-Type": "application/json"})
     assert reply.status == status
     assert reply.json()["code"] == code
     if message is not None:
