@@ -17,7 +17,7 @@ from overlay.envelope import Envelope, parse_envelope
 from overlay.transaction import txid_from_hex
 
 SERVICE = "ls_metawatt"
-_PROOF_PAUSE_SECS = 0.2
+_PAUSE_SECS = 0.2
 
 
 class PlayFailed(Internal):
@@ -81,6 +81,21 @@ class NodeClient:
         """POST /dev/mine."""
         await self._ask("POST", "/dev/mine", json={"blocks": blocks})
 
+    async def wait_for_broadcast(self, txid_hex: str, timeout_secs: float) -> None:
+        """Ask the dev chain's ARC until it has a transaction, since broadcasts follow the reply to a submission."""
+        try:
+            async with asyncio.timeout(timeout_secs):
+                while True:
+                    if await self._is_known(txid_hex):
+                        return
+                    await asyncio.sleep(_PAUSE_SECS)
+        except TimeoutError:
+            raise PlayFailed(f"{txid_hex} was not broadcast within {timeout_secs:g} seconds") from None
+
+    async def _is_known(self, txid_hex: str) -> bool:
+        async with self._session.get(f"{self.base_url}/dev/arc/v1/tx/{txid_hex}") as response:
+            return response.status == 200
+
     async def wait_for_proofs(self, query: Any, timeout_secs: float) -> list[Found]:
         """Ask until all that a query finds is proven to be mined."""
         try:
@@ -89,7 +104,7 @@ class NodeClient:
                     found = await self.lookup(query)
                     if all(one.envelope.subject_bump for one in found):
                         return found
-                    await asyncio.sleep(_PROOF_PAUSE_SECS)
+                    await asyncio.sleep(_PAUSE_SECS)
         except TimeoutError:
             raise PlayFailed(f"no proof within {timeout_secs:g} seconds of mining") from None
 

@@ -51,6 +51,15 @@ class Holding:
     lock: OwnerKey
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A signed transaction, ready to submit, and the keys of its certificates by output index."""
+
+    transaction: Transaction
+    beef: bytes
+    locks: tuple[OwnerKey, ...] = ()
+
+
 @dataclass(slots=True)
 class Party:
     """A wallet in small: a name, an identity key, and mined coins for fees."""
@@ -69,8 +78,8 @@ class Party:
         key_id = b64encode(secrets.token_bytes(16)).decode()
         return OwnerKey(key_id, self.key.public, self.key.derive_public(OWNER_PROTOCOL, key_id, recipient))
 
-    def issue(self, meter: Meter, owner: bytes) -> tuple[bytes, list[OwnerKey]]:
-        """A BEEF that issues the meter's hours to `owner`, one output an hour, and the outputs' keys."""
+    def issue(self, meter: Meter, owner: bytes) -> Made:
+        """Issue the meter's hours to `owner`, one output an hour."""
         funds = self.coins.pop()
         spent = outpoint(funds.coin.txid, funds.coin.index)
         builder = TransactionBuilder().spend(funds.coin, P2pkhSigner(self.key))
@@ -80,29 +89,27 @@ class Party:
             bundle = Bundle.read(meter.bundle(start, energy_wh, issuance_id_for(spent, index)))
             builder.pay(TOKEN_SATOSHIS, _script(self._signed(bundle, lock)))
             locks.append(lock)
-        return beef_of(builder.change_to(self.script).build(), [funds.envelope]), locks
+        return made(builder.change_to(self.script).build(), [funds.envelope], locks)
 
     def _signed(self, bundle: Bundle, lock: OwnerKey) -> Token:
         draft = Token(lock.public, bundle, Range.of(1, bundle.quantity), self.key.public)
         signer = self.key.derive(ISSUANCE_PROTOCOL, bundle.issuance_id, "anyone")
         return draft.with_signature(signer.sign(sha256(draft.signed_text).digest()))
 
-    def split(
-        self, holding: Holding, sizes: Sequence[int], owners: Sequence[bytes]
-    ) -> tuple[bytes, list[OwnerKey]]:
-        """A BEEF that splits a certificate into parts for these owners, and the parts' keys."""
+    def split(self, holding: Holding, sizes: Sequence[int], owners: Sequence[bytes]) -> Made:
+        """Split a certificate into parts for these owners."""
         locks = [self.lock_for(owner) for owner in owners]
         parts = successor.split(holding.found.token, sizes, [lock.public for lock in locks])
-        return self._replace(holding, parts), locks
+        return self._replace(holding, parts, locks)
 
-    def cancel(self, holding: Holding, beneficiary: str) -> bytes:
-        """A BEEF that cancels a certificate in this party's own favour, stating it in public."""
+    def cancel(self, holding: Holding, beneficiary: str) -> Made:
+        """Cancel a certificate in this party's own favour, stating it in public."""
         key_id = b64encode(secrets.token_bytes(16)).decode()
         lock = self.key.derive(OWNER_PROTOCOL, key_id, "anyone").public
         named = {"name": beneficiary, "identity_key": self.key.public.hex(), "key_id": key_id}
         return self._replace(holding, [successor.cancel(holding.found.token, named, lock)])
 
-    def _replace(self, holding: Holding, tokens: Sequence[Token]) -> bytes:
+    def _replace(self, holding: Holding, tokens: Sequence[Token], locks: Sequence[OwnerKey] = ()) -> Made:
         """Spend a certificate; these tokens take its place."""
         funds = self.coins.pop()
         unlocking = self.key.derive(OWNER_PROTOCOL, holding.lock.key_id, holding.lock.sender)
@@ -111,15 +118,15 @@ class Party:
         for token in tokens:
             builder.pay(TOKEN_SATOSHIS, _script(token))
         transaction = builder.change_to(self.script).build()
-        return beef_of(transaction, [holding.found.envelope, funds.envelope])
+        return made(transaction, [holding.found.envelope, funds.envelope], locks)
 
 
 def _script(token: Token) -> bytes:
     return pushdrop.lock(token.locking_key, encode_fields(token))
 
 
-def beef_of(transaction: Transaction, sources: Sequence[Envelope]) -> bytes:
-    """The BEEF of a transaction that spends from the subjects of `sources`: their ancestry, each once."""
+def made(transaction: Transaction, sources: Sequence[Envelope], locks: Sequence[OwnerKey]) -> Made:
+    """A transaction that spends from the subjects of `sources`, with a BEEF of their ancestry, each once."""
     members = {member.transaction.txid: member for source in sources for member in source.ancestry()}
     proven = [(member.transaction, member.bump.raw if member.bump else None) for member in members.values()]
-    return write_beef([*proven, (transaction, None)])
+    return Made(transaction, write_beef([*proven, (transaction, None)]), tuple(locks))

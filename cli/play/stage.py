@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,14 +31,14 @@ class Stage:
 
     def certificates(self, tokens: Iterable[Token]) -> None:
         """A table, one certificate a row, in order of production."""
-        table = Table("hour (UTC)", "plant", "source", "country", "range", "energy", "status", padding=(0, 1))
+        table = Table("hour (UTC)", "source", "country", "certificates", "energy", "status", box=SIMPLE_HEAD)
         for token in sorted(tokens, key=lambda token: (token.bundle.period, token.bundle.range)):
             table.add_row(*_row(token))
         self._console.print(table)
 
     def totals(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table of sums."""
-        table = Table(*headings, padding=(0, 1))
+        table = Table(*headings, box=SIMPLE_HEAD)
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
@@ -53,7 +54,6 @@ def _row(token: Token) -> tuple[str, ...]:
     start, _ = bundle.period
     return (
         f"{start:%Y-%m-%d %H}h",
-        str(bundle.attributes["device_name"]),
         bundle.source,
         bundle.country,
         str(bundle.range),

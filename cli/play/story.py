@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from cli.play.client import SERVICE, Found, NodeClient, PlayFailed
-from cli.play.party import Holding, OwnerKey, Party
+from cli.play.party import Holding, Made, OwnerKey, Party
 from cli.play.plants import SOLAR, WIND, Meter
 from cli.play.proof import check_proof
 from cli.play.stage import Stage, kwh
@@ -18,7 +18,7 @@ from overlay.keys import PrivateKey
 from topics.names import CERTIFICATES, certificate_topic
 
 _FUNDS_SATOSHIS = 10_000
-_PROOF_TIMEOUT_SECS = 30.0
+_PATIENCE_SECS = 30.0
 _BENEFICIARY = "Example Steel Works, coil 4711"
 
 
@@ -57,30 +57,33 @@ class Story:
         for party in (self.issuer, *parties):
             party.coins = await self.client.faucet(party.script, _FUNDS_SATOSHIS, 3)
 
-    async def _issue(self, meter: Meter, owner: Party) -> list[OwnerKey]:
+    async def _issue(self, meter: Meter, owner: Party) -> tuple[OwnerKey, ...]:
         plant = meter.plant
-        beef, keys = self.issuer.issue(meter, owner.key.public)
+        made = self.issuer.issue(meter, owner.key.public)
+        hours = len(made.locks)
         topics = [
             CERTIFICATES,
             certificate_topic(plant.source).name,
             certificate_topic(region=plant.country).name,
             certificate_topic(plant.source, plant.country).name,
         ]
-        self.stage.act(f"{self.issuer.name} issues {len(keys)} hours of {plant.name} ({plant.country})")
-        self.stage.say(f"One output an hour, one certificate a Wh: a BEEF of {len(beef):,} bytes to POST /submit,")
+        self.stage.act(f"{self.issuer.name} issues {hours} hours of {plant.name} ({plant.country})")
+        self.stage.say(
+            f"One output an hour, one certificate a Wh: a BEEF of {len(made.beef):,} bytes to POST /submit,"
+        )
         self.stage.say(f"for the topics {', '.join(topics)}.")
-        steak = await self.client.submit(beef, topics)
+        steak = await self._submit(made, topics)
         for topic in topics:
-            self._expect(steak.get(topic, {}).get("outputsToAdmit") == list(range(len(keys))), topic, steak)
+            self._expect(steak.get(topic, {}).get("outputsToAdmit") == list(range(hours)), topic, steak)
         self._show_steak({topic: steak[topic] for topic in topics[-1:]})
-        return keys
+        return made.locks
 
     async def _mine(self, meters: Sequence[Meter]) -> None:
         self.stage.act("A block is mined")
         self.stage.say("The node broadcast both transactions; now it is told of, or asks for, their Merkle proofs.")
         await self.client.mine()
         for meter in meters:
-            await self.client.wait_for_proofs({"device_id": meter.device_id}, _PROOF_TIMEOUT_SECS)
+            await self.client.wait_for_proofs({"device_id": meter.device_id}, _PATIENCE_SECS)
         self.stage.say("Proofs are in: every answer carries them from now on.")
 
     async def _query(self, meter: Meter) -> list[Found]:
@@ -100,26 +103,26 @@ class Story:
         sold = whole.quantity * 2 // 5
         self.stage.act(f"The producer splits one hour and moves {kwh(sold * whole.face_value_wh)} to the buyer")
         owners = [buyer.key.public, producer.key.public]
-        beef, keys = producer.split(holding, [sold, whole.quantity - sold], owners)
-        steak = await self.client.submit(beef, [CERTIFICATES])
+        made = producer.split(holding, [sold, whole.quantity - sold], owners)
+        steak = await self._submit(made, [CERTIFICATES])
         self._expect(steak[CERTIFICATES].get("outputsToAdmit") == [0, 1], "both parts are admitted", steak)
         self.stage.say("The coin is spent in every topic that held it, named or not; its two parts take its place:")
         self._show_steak(steak)
         query = {"issuance_id": whole.issuance_id}
         await self.client.mine()
-        parts = await self.client.wait_for_proofs(query, _PROOF_TIMEOUT_SECS)
+        parts = await self.client.wait_for_proofs(query, _PATIENCE_SECS)
         self._expect(
             [one.token.bundle.quantity for one in _in_order(parts)] == [sold, whole.quantity - sold],
             "the parts add up",
             len(parts),
         )
         self.stage.certificates(one.token for one in parts)
-        return Holding(_in_order(parts)[0], keys[0])
+        return Holding(_in_order(parts)[0], made.locks[0])
 
     async def _cancel(self, holding: Holding, buyer: Party) -> None:
         self.stage.act("The buyer cancels its part: a public statement that this energy is used")
         self.stage.say(f"Beneficiary: {_BENEFICIARY}. A cancelled certificate can never be sold again.")
-        steak = await self.client.submit(buyer.cancel(holding, _BENEFICIARY), [CERTIFICATES])
+        steak = await self._submit(buyer.cancel(holding, _BENEFICIARY), [CERTIFICATES])
         self._expect(steak[CERTIFICATES].get("outputsToAdmit") == [0], "the cancellation is admitted", steak)
         query = {"issuance_id": holding.found.token.issuance_id, "status": ["Cancelled"]}
         self._show_query(query)
@@ -152,6 +155,12 @@ class Story:
                 for row in rows
             ],
         )
+
+    async def _submit(self, made: Made, topics: Sequence[str]) -> dict[str, Any]:
+        """The STEAK, once the node has broadcast the transaction too, so that the next block can have it."""
+        steak = await self.client.submit(made.beef, topics)
+        await self.client.wait_for_broadcast(made.transaction.txid_hex, _PATIENCE_SECS)
+        return steak
 
     def _show_steak(self, steak: dict[str, Any]) -> None:
         for topic, result in steak.items():
