@@ -76,7 +76,9 @@ class MongoStore:
             await client.close()
             raise
         statements = {c.name: Statements(Codec(c), database[c.name]) for c in collections}
-        self._state = _Open(client, database, Committer(client, self._flush_max_writes), statements)
+        self._state = _Open(
+            client, database, Committer(client, self._flush_max_writes, self._timeout_secs), statements
+        )
 
     def _client(self) -> AsyncMongoClient[Document]:
         timeout_ms = int(self._timeout_secs * 1000)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 
 from pymongo import AsyncMongoClient
@@ -23,7 +25,6 @@ from store.port import Conflict, Document, StoreUnavailable
 
 Steps: TypeAlias = Sequence[MongoStep]
 
-_TRIES: Final = 20
 _FIRST_PAUSE_SECS: Final = 0.002
 _LONGEST_PAUSE_SECS: Final = 0.5
 
@@ -35,7 +36,7 @@ class _Commit(NamedTuple):
 
 def pause_secs(tries: int) -> float:
     """How long to wait before the next try: doubling, bounded, at random between half and whole."""
-    longest = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2**tries)
+    longest = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(tries, 16))
     return random.uniform(longest / 2, longest)  # noqa: S311
 
 
@@ -45,8 +46,9 @@ class Committer:
     A commit that was put is applied even if its caller stops waiting.
     """
 
-    def __init__(self, client: AsyncMongoClient[Document], flush_max_writes: int) -> None:
+    def __init__(self, client: AsyncMongoClient[Document], flush_max_writes: int, timeout_secs: float) -> None:
         self._client = client
+        self._timeout_secs = timeout_secs
         self._flush_max_writes = flush_max_writes
         self._waiting: deque[_Commit] = deque()
         self._wake = asyncio.Event()
@@ -105,14 +107,20 @@ class Committer:
         return None
 
     async def _retried(self, commits: Sequence[Steps]) -> None:
-        for tries in range(_TRIES):
+        await self._until_settled(partial(self._transaction, commits), "TransientTransactionError")
+
+    async def _until_settled(self, attempt: Callable[[], Awaitable[None]], label: str) -> None:
+        """Try again while the server gives errors of this label, for a bounded time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_secs
+        for tries in count():
             try:
-                return await self._transaction(commits)
+                await attempt()
+                return
             except PyMongoError as error:
-                if not error.has_error_label("TransientTransactionError") or tries == _TRIES - 1:
+                if not error.has_error_label(label) or loop.time() >= deadline:
                     raise
                 await asyncio.sleep(pause_secs(tries))
-        return None
 
     async def _transaction(self, commits: Sequence[Steps]) -> None:
         async with self._client.start_session() as session:
@@ -122,18 +130,8 @@ class Committer:
             except BaseException:
                 await session.abort_transaction()
                 raise
-            await self._committed(session)
-
-    async def _committed(self, session: AsyncClientSession) -> None:
-        """Commit, asking again while the server cannot say whether it did; a commit may be repeated."""
-        for tries in range(_TRIES):
-            try:
-                return await session.commit_transaction()
-            except PyMongoError as error:
-                if not error.has_error_label("UnknownTransactionCommitResult") or tries == _TRIES - 1:
-                    raise
-                await asyncio.sleep(pause_secs(tries))
-        return None
+            # While the server cannot say whether it committed, it is asked again; a commit may be repeated.
+            await self._until_settled(session.commit_transaction, "UnknownTransactionCommitResult")
 
 
 async def _run_steps(session: AsyncClientSession, commits: Sequence[Steps]) -> None:

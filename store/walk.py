@@ -68,7 +68,10 @@ class Walk:
             yield Segment(covered, self.free, find.after)
         else:
             for terms, order, _ in self._levels(find.after):
-                yield Segment([*covered, *terms], order)
+                # Deeper levels fix the field that the bounds are on, at a value inside them. Given both,
+                # SQLite takes the bound for its range and sorts.
+                is_outermost = len(order) == len(self.free)
+                yield Segment([*(covered if is_outermost else self._shared), *terms], order)
 
     def position(self, document: Document) -> tuple[Scalar, ...]:
         """Where in the walk a document lies."""
@@ -82,14 +85,16 @@ class Walk:
         find = self._find
         if find.after is None or not self._is_bounded:
             return find
-        start, descending = find.after[0], find.descending
+        start = find.after[0]
         if start is None:
-            return None if descending else replace(find, after=None)
-        if descending:
-            is_past = find.upper is None or start < find.upper  # type: ignore[operator]
-            return replace(find, upper=None) if is_past else replace(find, after=None)
-        is_past = find.lower is None or start >= find.lower  # type: ignore[operator]
-        return replace(find, lower=None) if is_past else replace(find, after=None)
+            return None if find.descending else replace(find, after=None)
+        is_below = find.lower is not None and start < find.lower  # type: ignore[operator]
+        is_above = find.upper is not None and start >= find.upper  # type: ignore[operator]
+        if is_above if find.descending else is_below:
+            return replace(find, after=None)
+        if is_below or is_above:
+            return None
+        return replace(find, upper=None) if find.descending else replace(find, lower=None)
 
     def _bounds(self, find: Find) -> Iterator[Term]:
         if find.lower is not None:

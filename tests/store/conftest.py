@@ -8,8 +8,9 @@ import re
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,7 @@ HEADERS = Collection("headers", "int", {"root": "bytes"}, (Index("by_root", ("ro
 NAMES = Collection("names", "text", {"n": "int"}, clustered=True)
 COLLECTIONS = (THINGS, MARKS, HEADERS, NAMES)
 
-DRIVERS = [
-    "sqlite",
-    "secantus",
-    pytest.param("mongod", marks=pytest.mark.skipif(not REAL_MONGODB, reason="no URI")),
-]
+DRIVERS = ["sqlite", "secantus", *(["mongod"] if REAL_MONGODB else [])]
 
 
 def key(number: int) -> bytes:
@@ -49,12 +46,11 @@ def key(number: int) -> bytes:
     return number.to_bytes(32, "big")
 
 
-@pytest.fixture(scope="session")
-def secantus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that speaks MongoDB's wire, on a free port, ended by its process id."""
-    folder = tmp_path_factory.mktemp("secantus")
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[str]:
+    """A server that speaks MongoDB's wire, in a process of its own on a free port; gives its URI."""
     program = Path(sys.executable).with_name("secantusd-py")
-    command = [str(program), "--port", "0", "--storage-path", str(folder / "data"), "--log-level", "INFO"]
+    command = [str(program), "--port", "0", "--storage-path", str(folder / "data"), *options]
     with (
         (folder / "log").open("w+") as log,
         subprocess.Popen(command, stdout=log, stderr=log, cwd=folder) as server,
@@ -66,10 +62,15 @@ def secantus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.wait(20)
 
 
+@pytest.fixture(scope="session")
+def secantus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server for the session; each test takes a database of its own."""
+    with serving(tmp_path_factory.mktemp("secantus")) as uri:
+        yield uri
+
+
 def _port(server: subprocess.Popen[bytes], log: Path) -> int:
     """The port that the server says it listens on, once it does."""
-    import time
-
     for _ in range(600):
         if found := re.search(r"listening on 127\.0\.0\.1:(\d+)", log.read_text()):
             return int(found[1])
@@ -92,9 +93,6 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeS
     yield lambda: MongoStore(uri, name)
     with MongoClient(uri) as client:
         client.drop_database(name)
-
-
-OpenStore = Callable[..., "object"]
 
 
 @pytest.fixture

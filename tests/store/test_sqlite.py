@@ -1,0 +1,190 @@
+"""What is particular to the SQLite driver: plans, schema, faults."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from config.errors import ErrorCode, Internal
+from store.port import Conflict, Find, Insert, Patch, StoreTooNew, StoreUnavailable
+from store.sqlite import SqliteStore
+from store.sqlite_table import Table
+from store.sqlite_walk import select, source, where
+from store.walk import Walk
+from tests.store.conftest import COLLECTIONS, HEADERS, MARKS, THINGS, key
+
+POSITIONS = {
+    "by_height": [(5, key(1)), (None, key(1))],
+    "by_region": [("de", 5, key(1)), ("de", None, key(1)), (None, None, key(1))],
+    "by_owner": [(b"o", "de", 5, key(1)), (None, "de", None, key(1))],
+    "by_pending": [(5, "de", key(1)), (5, None, key(1))],
+}
+PLANNED = [
+    Find(),
+    Find(after=(key(1),)),
+    Find(lower=key(1), upper=key(9)),
+    Find("by_region", {"region": "de"}),
+    Find("by_region", {"region": "de"}, after=(5, key(1))),
+    Find("by_region", {"region": None}, after=(None, key(1))),
+    Find("by_region", {"region": "de", "height": None}, after=(key(1),)),
+    Find("by_owner", {"owner": b"o"}, lower="a", upper="z", after=("de", None, key(1))),
+    Find("by_pending", {"height": 5}, after=("de", key(1))),
+    Find("by_pending", lower=1, upper=9),
+    Find("by_height", lower=1, upper=9, after=(5, key(1))),
+    *(Find(name) for name in POSITIONS),
+    *(Find(name, after=after) for name, positions in POSITIONS.items() for after in positions),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, cache_mib=2)
+    await store.open(COLLECTIONS)
+    yield store
+    await store.close()
+
+
+def plan(path: Path, sql: str, values: list) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + sql, values)]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_every_page_is_read_along_its_index(store: SqliteStore, path: Path, descending: bool) -> None:
+    table = Table(THINGS)
+    for planned in PLANNED:
+        find = replace(planned, descending=descending)
+        for segment in Walk(THINGS, find).segments(compares_rows=True):
+            sql, values = select(table, find, segment, 10)
+            (step,) = plan(path, sql, values)
+            assert f"USING INDEX things.{find.index or '_id'}" in step, (find, step)
+            has_range = bool(segment.beyond) or any(term.value is not None for term in segment.terms)
+            assert step.startswith("SEARCH" if has_range else ("SEARCH", "SCAN")), (find, sql, step)
+
+
+@pytest.mark.parametrize("collection", [MARKS, HEADERS])
+async def test_walks_along_clustered_keys_need_no_sort(store: SqliteStore, path: Path, collection) -> None:
+    one = 5 if collection is HEADERS else b"x"
+    table = Table(collection)
+    for find in (Find(), Find(descending=True), Find(lower=one, upper=one), Find(after=(one,))):
+        for segment in Walk(collection, find).segments(compares_rows=True):
+            (step,) = plan(path, *select(table, find, segment, 10))
+            assert step.startswith("SEARCH" if find.lower or find.after else "SCAN")
+    index = collection.indexes[0]
+    at = Find(index.name, {index.fields[0]: 5 if collection is MARKS else b"r"}, after=(one,))
+    (segment,) = Walk(collection, at).segments(compares_rows=True)
+    (step,) = plan(path, *select(table, at, segment, 10))
+    assert step.startswith("SEARCH") and step.count("=?") == 1 and ">?" in step
+
+
+async def test_a_count_reads_the_index_only(store: SqliteStore, path: Path) -> None:
+    find = Find("by_region", {"region": "de"}, lower=1)
+    clause, values = where(Walk(THINGS, find).covered())
+    (step,) = plan(path, f"SELECT COUNT(*) FROM {source(Table(THINGS), find)}{clause}", values)
+    assert step == "SEARCH things USING COVERING INDEX things.by_region (region=? AND height>?)"
+
+
+async def test_patches_of_a_group_search_by_key(store: SqliteStore, path: Path) -> None:
+    sql = (
+        'UPDATE things AS t SET "amount" = v.column2 FROM (VALUES (?,?),(?,?)) AS v '
+        'WHERE t."_id" = v.column1 AND t."amount" IS v.column2'
+    )
+    steps = plan(path, sql, [key(1), 1, key(2), 2])
+    assert "SEARCH t USING INDEX things._id (_id=?)" in steps
+    assert not any(step.startswith("SCAN t") for step in steps)
+
+
+async def test_a_database_of_a_newer_release(store: SqliteStore, path: Path) -> None:
+    await store.commit([Insert(THINGS, {"_id": key(1)})])
+    await store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE meta SET value = 7 WHERE name = 'version'")
+    connection.commit()
+    await store.open(COLLECTIONS)  # newer, but says that this release may still use it
+    assert await store.count(THINGS) == 1
+    await store.close()
+    connection.execute("UPDATE meta SET value = 7 WHERE name = 'compatible'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreTooNew) as caught:
+        await store.open(COLLECTIONS)
+    assert caught.value.code is ErrorCode.STORAGE_TOO_NEW
+
+
+async def test_a_field_declared_as_another_kind(store: SqliteStore, path: Path) -> None:
+    other = SqliteStore(path)
+    with pytest.raises(Internal, match=r"things\.height"):
+        await other.open([replace(THINGS, fields={**THINGS.fields, "height": "text"})])
+
+
+async def test_what_is_not_a_database(path: Path) -> None:
+    path.write_bytes(b"something else entirely, for certain" * 200)
+    with pytest.raises(StoreUnavailable):
+        await SqliteStore(path).open(COLLECTIONS)
+    with pytest.raises(StoreUnavailable):
+        await SqliteStore(path.parent / "nowhere" / "node.db").open(COLLECTIONS)
+
+
+async def test_a_disk_that_is_full_and_then_is_not(store: SqliteStore) -> None:
+    await store.commit([Insert(THINGS, {"_id": key(0)})])
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, unlimited[1]))
+    try:
+        commits = [store.commit([Insert(THINGS, {"_id": key(n), "blob": bytes(100_000)})]) for n in range(1, 40)]
+        results = await asyncio.gather(*commits, return_exceptions=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert {type(result) for result in results} <= {type(None), StoreUnavailable}
+    assert any(isinstance(result, StoreUnavailable) for result in results)
+    stored = await store.get_many(THINGS, [key(n) for n in range(1, 40)])
+    assert set(stored) == {key(n) for n, result in enumerate(results, 1) if result is None}
+    await store.commit([Insert(THINGS, {"_id": key(n), "blob": bytes(100_000)}) for n in range(100, 110)])
+    assert await store.count(THINGS) == len(stored) + 11
+    assert await store.check() == []
+
+
+async def test_a_group_is_bounded(path: Path) -> None:
+    store = SqliteStore(path, flush_max_writes=3)
+    await store.open(COLLECTIONS)
+    sizes = (1, 2, 3, 10, 1, 1, 1, 1)
+    commits = [
+        store.commit([Insert(THINGS, {"_id": key(100 * n + i)}) for i in range(size)])
+        for n, size in enumerate(sizes)
+    ]
+    await asyncio.gather(*commits)
+    assert await store.count(THINGS) == sum(sizes)
+    await store.close()
+
+
+async def test_commits_far_beyond_the_variables_of_a_statement(store: SqliteStore) -> None:
+    await store.commit([Insert(THINGS, {"_id": key(n), "amount": n}) for n in range(5000)])
+    await store.commit([Patch(THINGS, key(n), {"height": n}, {"amount": n}) for n in range(5000)])
+    with pytest.raises(Conflict) as caught:
+        await store.commit([Patch(THINGS, key(n), {"height": 0}, {"amount": n % 4999}) for n in range(5000)])
+    assert caught.value.write_index == 4999
+    page = await store.find(THINGS, Find("by_height", limit=5000))
+    assert [document["amount"] for document in page.documents] == list(range(5000))
+
+
+async def test_a_long_read_holds_up_no_point_read(store: SqliteStore) -> None:
+    for start in range(0, 60_000, 20_000):
+        await store.commit([Insert(THINGS, {"_id": key(n), "amount": n}) for n in range(start, start + 20_000)])
+    long = asyncio.ensure_future(store.aggregate(THINGS, Find(), ["amount"], "amount"))
+    await asyncio.sleep(0)
+    assert await store.get(THINGS, key(59_999)) is not None
+    assert not long.done()
+    assert len(await long) == 60_000
