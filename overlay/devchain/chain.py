@@ -7,7 +7,6 @@ reach it may mine. It keeps everything in the store it is handed, and starts whe
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,14 +18,15 @@ from overlay.chain import Header, TxStatus
 from overlay.clock import NowMs, system_now_ms
 from overlay.devchain.block import Block, header_time, mine_block
 from overlay.devchain.callbacks import Callbacks, Sleep
+from overlay.devchain.coins import CoinView
 from overlay.devchain.faucet import Faucet, Payment, check_payment, faucet_key
 from overlay.devchain.ledger import Ledger
+from overlay.devchain.orphans import Orphan, Orphans
 from overlay.devchain.pool import Entry, Pool
-from overlay.devchain.records import TRANSACTIONS, read_report, transaction_document
+from overlay.devchain.records import TRANSACTIONS, read_callback, read_report, transaction_document
 from overlay.devchain.reorg import Reorg, plan_reorg
 from overlay.devchain.report import Callback, Refusal, Report
 from overlay.devchain.rules import (
-    CONFLICT,
     MISSING_PARENTS,
     SCRIPTS,
     Policy,
@@ -49,7 +49,6 @@ MAX_BLOCKS: Final = 10_000
 MAX_REORG: Final = 1000
 _BLOCK_TRANSACTIONS: Final = 5000
 _WRITES_AT_ONCE: Final = 2000
-_ORPHANS: Final = 1000
 _SCRIPT_SECS: Final = 5.0
 _SCRIPTS_WAITING: Final = 64
 _SCRIPT_MIB: Final = 1024
@@ -85,7 +84,7 @@ class DevChain:
         self.now_ms = now_ms
         self._sleep = sleep
         self._pool = Pool()
-        self._orphans: OrderedDict[bytes, tuple[Transaction, Callback | None]] = OrderedDict()
+        self._orphans = Orphans()
         self._scripts = ScriptWorker(_SCRIPT_SECS, _SCRIPTS_WAITING, _SCRIPT_MIB)
         # Guards tip and pool: coins that were found free stay free until they are claimed, and no block is
         # mined over a submission that is being written.
@@ -246,7 +245,8 @@ class DevChain:
             report = await self._take(transaction, claimed, callback)
         except Refusal as refusal:
             if refusal.arc_status == MISSING_PARENTS and claimed is not None:
-                return self._keep_orphan(transaction, callback)
+                self._orphans.add(Orphan(transaction, callback))
+                return self._orphan_report(transaction.txid)
             raise
         await self._take_orphans_of(transaction.txid)
         return report
@@ -254,15 +254,16 @@ class DevChain:
     async def _take(
         self, transaction: Transaction, claimed: tuple[Output, ...] | None, callback: Callback | None
     ) -> Report:
-        sources = await self._sources(transaction)
+        coins = CoinView(self._ledger, self._pool)
+        sources = await coins.sources(transaction)
         check_claims(transaction, sources, claimed)
         check_coins(transaction, sources, self.tip.height + 1, self.policy)
         await self._run_scripts(transaction, sources)
         async with self._lock:
             # Again: a block may have been mined, or replaced, while the scripts ran.
-            sources = await self._sources(transaction)
+            sources = await coins.sources(transaction)
             fee = check_coins(transaction, sources, self.tip.height + 1, self.policy)
-            await self._refuse_spent(transaction)
+            await coins.refuse_spent(transaction)
             rivals = self._pool.conflicts(transaction)
             if rivals and rivals != (transaction.txid,):
                 return await self._note_double_spend(transaction, rivals, callback)
@@ -319,21 +320,6 @@ class DevChain:
         if mined:
             self._callbacks.put(txid)
 
-    async def _sources(self, transaction: Transaction) -> list[Source]:
-        """The outputs that are spent; `Refusal(MISSING_PARENTS)` when some are not known."""
-        wanted = [spent.source_txid for spent in transaction.inputs]
-        mined = await self._ledger.mined_in([txid for txid in wanted if self._pool.get(txid) is None])
-        return [self._source(transaction, index, mined) for index in range(len(wanted))]
-
-    def _source(self, transaction: Transaction, index: int, mined: dict[bytes, tuple[Transaction, int]]) -> Source:
-        spent = transaction.inputs[index]
-        pooled = self._pool.get(spent.source_txid)
-        parent, height = (pooled.transaction, None) if pooled else mined.get(spent.source_txid, (None, None))
-        if parent is None or spent.source_index >= len(parent.outputs):
-            name = f"{spent.source_txid[::-1].hex()}.{spent.source_index}"
-            raise Refusal(MISSING_PARENTS, f"output {name} is not known", transaction.txid)
-        return Source(parent.outputs[spent.source_index], height, parent.is_coinbase)
-
     async def _run_scripts(self, transaction: Transaction, sources: Sequence[Source]) -> None:
         job = script_job(transaction, sources)
         try:
@@ -343,12 +329,6 @@ class DevChain:
                 await self._scripts.run([job])
         except BadRequest as error:
             raise Refusal(SCRIPTS, error.message, transaction.txid) from None
-
-    async def _refuse_spent(self, transaction: Transaction) -> None:
-        rivals = await self._ledger.spenders(transaction)
-        if rivals:
-            names = tuple(txid[::-1].hex() for txid in rivals)
-            raise Refusal(CONFLICT, "a mined transaction spends the same output", transaction.txid, names)
 
     async def _note_double_spend(
         self, transaction: Transaction, rivals: tuple[bytes, ...], callback: Callback | None
@@ -367,46 +347,45 @@ class DevChain:
 
     # Orphans
 
-    def _keep_orphan(self, transaction: Transaction, callback: Callback | None) -> Report:
-        """Wait for its parents, in memory only, the oldest giving way."""
-        self._orphans[transaction.txid] = (transaction, callback)
-        if len(self._orphans) > _ORPHANS:
-            self._orphans.popitem(last=False)
-        return Report(transaction.txid, TxStatus.SEEN_IN_ORPHAN_MEMPOOL, self.now_ms(), "a parent is not known")
-
     async def _take_orphans_of(self, txid: bytes) -> None:
         """Try those that waited for a transaction, and then those that waited for them."""
         came = [txid]
         while came:
-            parent = came.pop()
-            for orphan, callback in list(self._orphans.values()):
-                if any(spent.source_txid == parent for spent in orphan.inputs):
-                    await self._take_orphan(orphan, callback, came)
+            children = self._orphans.take_children(came.pop())
+            came += [child.transaction.txid for child in children if await self._take_orphan(child)]
 
-    async def _take_orphan(self, orphan: Transaction, callback: Callback | None, came: list[bytes]) -> None:
-        if self._orphans.pop(orphan.txid, None) is None:
-            return
+    async def _take_orphan(self, orphan: Orphan) -> bool:
+        transaction = orphan.transaction
+        record = await self._ledger.record(transaction.txid)
+        callback = orphan.callback or (read_callback(record) if record else None)
         try:
-            await self._take(orphan, None, callback)
-            came.append(orphan.txid)
+            await self._take(transaction, None, callback)
         except Refusal as refusal:
             if refusal.arc_status == MISSING_PARENTS:
-                self._orphans[orphan.txid] = (orphan, callback)
-                return
-            log.info("orphan refused", txid=orphan.txid_hex, reason=refusal.message)
-            document = transaction_document(
-                orphan, TxStatus.REJECTED, self.now_ms(), callback, detail=refusal.message, callback_due=1
-            )
-            await self._store.commit([Put(TRANSACTIONS, document)])
-            self._callbacks.put(orphan.txid)
+                self._orphans.add(orphan)
+            else:
+                await self._reject(transaction, refusal.message, callback)
+            return False
+        return True
+
+    async def _reject(self, transaction: Transaction, reason: str, callback: Callback | None) -> None:
+        """Record a refusal that nobody waits for any more, and tell it."""
+        status, due = TxStatus.REJECTED, 1 if callback else None
+        document = transaction_document(
+            transaction, status, self.now_ms(), callback, detail=reason, callback_due=due
+        )
+        await self._store.commit([Put(TRANSACTIONS, document)])
+        self._callbacks.put(transaction.txid)
+
+    def _orphan_report(self, txid: bytes) -> Report:
+        return Report(txid, TxStatus.SEEN_IN_ORPHAN_MEMPOOL, self.now_ms(), "a parent is not known")
 
     # Reports
 
     async def status(self, txid: bytes) -> Report | None:
         """What became of a transaction; None when it was never seen."""
-        orphan = self._orphans.get(txid)
-        if orphan is not None:
-            return Report(txid, TxStatus.SEEN_IN_ORPHAN_MEMPOOL, self.now_ms(), "a parent is not known")
+        if txid in self._orphans:
+            return self._orphan_report(txid)
         record = await self._ledger.record(txid)
         return read_report(record) if record else None
 
@@ -436,6 +415,8 @@ class DevChain:
             await self._store.commit(plan.writes)
             self._tip = tip
             self._pool.replace(plan.entries)
+            for orphan in plan.orphans:
+                self._orphans.add(Orphan(orphan))
             for txid in plan.told:
                 self._callbacks.put(txid)
         return Reorg(

@@ -72,3 +72,10 @@ def read_report(document: Document) -> Report:
         document.get("block"),
         tuple(document.get("competing", ())),
     )
+
+
+def read_callback(document: Document) -> Callback | None:
+    """Where the changes of a transaction's status are to be told."""
+    if not document.get("callback_url"):
+        return None
+    return Callback(document["callback_url"], document["callback_token"], document["callback_full"])

@@ -38,6 +38,7 @@ class Plan:
     writes: list[Write] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     told: list[bytes] = field(default_factory=list)
+    orphans: list[Transaction] = field(default_factory=list)
     returned: tuple[bytes, ...] = ()
     lost: tuple[bytes, ...] = ()
 
@@ -84,6 +85,7 @@ class _Fate:
         if self.is_dead(transaction):
             self.lose(transaction.txid, TxStatus.REJECTED, _DEAD, record, dead=True, notify=_notify(record, entry))
         elif any(spent.source_txid in self._gone for spent in transaction.inputs):
+            self._plan.orphans.append(transaction)
             status = TxStatus.SEEN_IN_ORPHAN_MEMPOOL
             self.lose(transaction.txid, status, _ORPHANED, record, notify=_notify(record, entry))
         else:

@@ -17,6 +17,7 @@ from overlay.keys import PrivateKey
 from overlay.merkle import Bump, merkle_root
 from overlay.sdk import hash256, load_sdk
 from overlay.transaction import Output
+from overlay.wire import to_extended
 
 STRANGER = p2pkh_lock(PrivateKey.from_int(7).public)
 
@@ -182,6 +183,23 @@ async def test_submissions_race_with_blocks(chain: DevChain, wallet: Any) -> Non
     await chain.mine()
     found = [txid for h in range(102, chain.tip.height + 1) for txid in (await members(chain, h))[1:]]
     assert len(found) == len(set(found)) == 61
+
+
+async def test_families_race_with_blocks(chain: DevChain, wallet: Any) -> None:
+    """Children beside their parents, whatever comes first, while blocks are mined."""
+    families = [wallet.chained(coin, 4) for coin in await wallet.fund(chain, 10)]
+    work = []
+    for family in families:
+        sources = [[Output(transaction.outputs[0].satoshis + 100, wallet.lock)] for transaction in family]
+        work += [chain.submit(to_extended(t, source)) for t, source in zip(family, sources, strict=True)][::-1]
+    for at in (8, 20, 35):
+        work.insert(at, chain.mine())
+    await asyncio.gather(*work)
+    await chain.mine()
+    for transaction in (member for family in families for member in family):
+        report = await chain.status(transaction.txid)
+        assert report is not None
+        assert report.status is TxStatus.MINED
 
 
 async def test_blocks_come_by_themselves(open_chain: Any) -> None:

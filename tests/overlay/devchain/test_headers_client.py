@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from config.errors import Unavailable
+from overlay.chain import Header
 from overlay.headers_client import HeadersServiceClient
 from overlay.sdk import load_sdk
 
@@ -76,6 +78,14 @@ async def test_roots_that_cannot_be_verified(served: Any, body: Any) -> None:
     assert (await served.post(f"{BASE}/merkleroot/verify", body))[0] == 400
 
 
+async def _state_of(served: Any, digest: str) -> Any:
+    return (await served.get(f"{BASE}/header/state/{digest}"))[1]
+
+
+async def _state(served: Any, header: Header) -> Any:
+    return await _state_of(served, header.hash[::-1].hex())
+
+
 def change(at: int, **fields: Any) -> Callable[[list[Any]], list[Any]]:
     return lambda items: [item | fields if place == at else item for place, item in enumerate(items)]
 
@@ -106,6 +116,31 @@ async def test_lies_are_found(served: Any, listen: Any, lie: Callable[[list[Any]
         client = HeadersServiceClient(url)
         with pytest.raises(Unavailable):
             await client.range(5, 3)
+        await client.close()
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+async def test_stale_branches_are_left_out(served: Any, listen: Any, depth: int) -> None:
+    """The real service answers with all headers of the heights, as they come."""
+    chain = served.chain
+    stale = await chain.headers(100 - depth, depth + 2)
+    await chain.reorg(depth)
+    fresh = await chain.headers(100 - depth, depth + 2)
+    states = await asyncio.gather(*[_state(served, header) for header in (*stale, *reversed(fresh))])
+
+    async def by_height(_request: web.Request) -> web.Response:
+        unique = {state["header"]["hash"]: state["header"] for state in states}
+        return web.json_response(list(unique.values()))
+
+    async def state(request: web.Request) -> web.Response:
+        return web.json_response(await _state_of(served, request.match_info["hash"]))
+
+    app = web.Application()
+    app.router.add_get("/api/v1/chain/header/byHeight", by_height)
+    app.router.add_get("/api/v1/chain/header/state/{hash}", state)
+    async with listen(app) as url:
+        client = HeadersServiceClient(url)
+        assert await client.range(100 - depth, depth + 2) == await chain.headers(100 - depth, depth + 2)
         await client.close()
 
 

@@ -87,7 +87,7 @@ async def test_dropped_transactions_can_come_again_or_lose(chain: DevChain, wall
     assert await status(chain, dropped[0].txid) is TxStatus.MINED_IN_STALE_BLOCK
     assert await status(chain, child.txid) is TxStatus.SEEN_IN_ORPHAN_MEMPOOL
     assert (await chain.submit(dropped[0].raw)).status is TxStatus.SEEN_ON_NETWORK
-    assert (await chain.submit(child.raw)).status is TxStatus.SEEN_ON_NETWORK
+    assert await status(chain, child.txid) is TxStatus.SEEN_ON_NETWORK
     rival = wallet.spend(coins[1], 7_000)
     assert (await chain.submit(rival.raw)).status is TxStatus.SEEN_ON_NETWORK
     assert (await chain.submit(dropped[1].raw)).status is TxStatus.DOUBLE_SPEND_ATTEMPTED
