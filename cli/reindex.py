@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli.progress import bar
 from cli.stored import opened_store
 from config.errors import ErrorCode, NotFound
 from config.logging import configure_logging
@@ -29,16 +29,10 @@ async def _rebuild(settings: Settings, name: str | None) -> None:
     console = Console()
     async with opened_store(settings, services) as store:
         reindexer = Reindexer(store)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as bars:
-            for service in chosen:
-                outputs = await reindexer.rebuild(service, _bar(bars, service.name))
-                console.print(f"{service.name}: {outputs} outputs indexed")
-
-
-def _bar(bars: Progress, name: str) -> Callable[[int, int], None]:
-    bar = bars.add_task(name, total=None)
-    return lambda done, total: bars.update(bar, completed=done, total=total)
+        for service in chosen:
+            with bar(service.name, console) as move:
+                outputs = await reindexer.rebuild(service, move)
+            console.print(f"{service.name}: {outputs} outputs indexed")
 
 
 def _chosen(services: Sequence[LookupService], name: str | None) -> list[LookupService]:

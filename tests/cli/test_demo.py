@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 METAWATT = Path(sys.executable).with_name("metawatt")
@@ -15,15 +17,19 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 }
 
 
-def test_the_play_ends_well(tmp_path):
-    done = subprocess.run(
-        [METAWATT, "demo", "--once", "--port", "0"],
+def run(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [METAWATT, *map(str, arguments)],
         check=False,
         capture_output=True,
         text=True,
         timeout=100,
-        env=ENVIRONMENT | {"TMPDIR": str(tmp_path)},
+        env=ENVIRONMENT | environ,
     )
+
+
+def test_the_play_ends_well(tmp_path):
+    done = run("demo", "--once", "--port", 0, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     for told in (
@@ -35,6 +41,19 @@ def test_the_play_ends_well(tmp_path):
     ):
         assert told in done.stdout
     assert list(tmp_path.iterdir()) == [], "the temporary folder is removed"
+
+
+def test_what_the_play_left_is_checked_reindexed_and_found_damaged(tmp_path):
+    assert run("demo", "--once", "--port", 0, "--data-dir", tmp_path).returncode == 0
+    checked = run("check", "--data-dir", tmp_path)
+    assert (checked.returncode, "every invariant holds" in checked.stdout) == (0, True), checked.stdout
+    assert "ls_metawatt: 11 outputs indexed" in run("reindex", "--data-dir", tmp_path).stdout
+    with closing(sqlite3.connect(tmp_path / "node.db")) as connection, connection:
+        connection.execute("DELETE FROM outputs WHERE _id = (SELECT _id FROM outputs LIMIT 1)")
+        connection.execute("DELETE FROM transactions WHERE _id IN (SELECT substr(_id, 1, 32) FROM outputs)")
+    damaged = run("check", "--data-dir", tmp_path)
+    assert damaged.returncode == 1
+    assert "✗ I" in damaged.stdout
 
 
 def test_the_node_stays_up_for_the_lines_to_try(tmp_path):
