@@ -60,6 +60,8 @@ def _patch(outpoint: bytes, changes: Document) -> Patch:
 
 
 def _admitted(event: OutputAdmitted) -> Sequence[Write]:
+    if event.told:
+        return ()
     if not event.first:
         return (_patch(event.ref.outpoint, {"topics": topics_text(event.topics)}),)
     match read_script(event.script):

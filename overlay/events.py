@@ -57,7 +57,14 @@ def narrow(event: Event, service: LookupService) -> Event:
 
 def _without_transaction(event: OutputAdmitted) -> OutputAdmitted:
     return OutputAdmitted(
-        event.ref, event.satoshis, event.script, event.topics, event.first, event.height, event.off_chain_values
+        event.ref,
+        event.satoshis,
+        event.script,
+        event.topics,
+        event.first,
+        event.height,
+        event.off_chain_values,
+        told=event.told,
     )
 
 
@@ -126,6 +133,7 @@ def admission_events(
                 height=height,
                 off_chain_values=off_chain_values,
                 transaction=transaction,
+                told=position > 0,
             )
 
 

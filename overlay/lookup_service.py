@@ -50,9 +50,9 @@ class OutputRef:
 
 @dataclass(frozen=True, slots=True)
 class OutputAdmitted:
-    """An output entered a topic. `first` is False when another topic of this node already holds it
-    (by this or an earlier commit), and `topics` are all topics that hold it after this commit.
-    `transaction` is None in locking-script mode."""
+    """An output entered a topic. `topics` are all topics that hold it after this commit. `first` is True for
+    the first event that a node ever tells of an output; `told` is True when an earlier event of the same
+    commit told of it, with the same `topics`. `transaction` is None in locking-script mode."""
 
     ref: OutputRef
     satoshis: int
@@ -62,14 +62,15 @@ class OutputAdmitted:
     height: int | None = None
     off_chain_values: bytes | None = None
     transaction: Transaction | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSpent:
     """An output of a topic was spent. `retained` tells whether the topic keeps it as history.
     `successors` are the outputs of the spending transaction that this topic admits, in order.
-    `coin_scripts` are the locking scripts of every coin of this topic that it spends, by outpoint, so that
-    a service can tell what became of a coin without reading. Fields are None as the spend mode says."""
+    `coin_script` is the locking script of the output, so that a service can tell what became of it without
+    reading. The other fields are None as the spend mode says."""
 
     ref: OutputRef
     retained: bool

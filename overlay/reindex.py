@@ -93,6 +93,7 @@ def replayed_events(
             height=document.get("height"),
             off_chain_values=document.get("off_chain_values"),
             transaction=transaction,
+            told=position > 0,
         )
         for position, ref in enumerate(refs)
     ]
