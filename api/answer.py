@@ -64,10 +64,14 @@ async def _gather(pieces: Iterable[bytes], limit_bytes: int) -> list[bytes]:
         chunks.append(piece)
         total += len(piece)
         if total > limit_bytes:
-            raise BadRequest(
-                f"The answer exceeds {limit_bytes} bytes; ask with a smaller limit", ErrorCode.RESPONSE_TOO_LARGE
-            )
+            raise too_large(limit_bytes)
         if total - turn >= _TURN_BYTES:
             turn = total
             await asyncio.sleep(0)
     return chunks
+
+
+def too_large(limit_bytes: int) -> BadRequest:
+    return BadRequest(
+        f"The answer exceeds {limit_bytes} bytes; ask with a smaller limit", ErrorCode.RESPONSE_TOO_LARGE
+    )

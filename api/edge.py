@@ -20,15 +20,17 @@ from structlog.contextvars import bind_contextvars
 from api.access import Authorise
 from api.errors import error_reply, unexpected_reply
 from api.lifecycle import Lifecycle
-from api.limits import TokenBuckets
+from api.limits import TokenBuckets, client_of
 from api.metrics import HttpMetrics
 from api.replies import COMMON, OWN_ID, REQUEST_ID
-from api.route import Access, Handler, Route
+from api.route import Access, Handler, Route, Tag
 from config.errors import BadRequest, ErrorCode, MetawattError
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # nginx's status for a client that went away; it is counted, nobody receives it.
 _CLIENT_GONE: Final = 499
+# Probes must get through; and the dev chain is what the node itself talks to.
+_UNLIMITED: Final = frozenset({Tag.HEALTH, Tag.DEV})
 log = structlog.get_logger("metawatt.http")
 
 
@@ -93,8 +95,8 @@ class Edge:
 
     async def _answer(self, route: Route, request: web.Request, request_id: str) -> web.StreamResponse:
         try:
-            if self._buckets is not None:
-                self._buckets.take(request.remote or "")
+            if self._buckets is not None and route.tag not in _UNLIMITED:
+                self._buckets.take(client_of(request.remote))
             if route.access is not Access.PUBLIC:
                 self._authorise[route.access](request)
             if route.when_ready and not self._lifecycle.ready:
@@ -140,7 +142,7 @@ class Edge:
                 "request",
                 request_id=request_id,
                 method=request.method,
-                path=request.path,
+                path=request.rel_url.raw_path,
                 status=response.status,
                 ms=round(seconds * 1000, 2),
                 client=request.remote,

@@ -50,4 +50,4 @@ class Fallback:
 def _pattern(template: str) -> re.Pattern[str]:
     """A path template as a pattern: `/tx/{txid}` takes one segment for each name."""
     pieces = re.split(r"\{[^}]*\}", template)
-    return re.compile("[^/]+".join(map(re.escape, pieces)))
+    return re.compile("[^{}/]+".join(map(re.escape, pieces)))

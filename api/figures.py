@@ -16,7 +16,7 @@ from api.ports import Node
 from overlay.measure import Measures
 
 # Sizes are counted in the database, and anybody may ask for them.
-_FRESH_SECS: Final = 2.0
+_FRESH_SECS: Final = 10.0
 # Name in `Engine.stats`: name here, what it is, and the factor between their units.
 _GAUGES: Final = {
     "transactions": ("metawatt_transactions", "Transactions stored, ancestors included.", 1),
@@ -44,6 +44,7 @@ class Exposition:
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
         self._stats: Mapping[str, Any] = {}
+        self._indexes: Mapping[str, int] = {}
         self._fresh_until = float("-inf")
         # Guards the refresh, so that many askers wait for one count.
         self._lock = asyncio.Lock()
@@ -54,27 +55,40 @@ class Exposition:
         if node is None:
             return text
         figures = CollectorRegistry(auto_describe=False)
-        figures.register(_EngineFigures(node.engine.measures, await self._fresh_stats(node)))
+        await self._refresh(node)
+        figures.register(_EngineFigures(node.engine.measures, self._stats, self._indexes))
         return text + generate_latest(figures).decode()
 
-    async def _fresh_stats(self, node: Node) -> Mapping[str, Any]:
+    async def _refresh(self, node: Node) -> None:
         async with self._lock:
             if self._now_secs() >= self._fresh_until:
                 self._stats = await node.engine.stats()
+                self._indexes = await _index_sizes(node)
                 self._fresh_until = self._now_secs() + _FRESH_SECS
-            return self._stats
+
+
+async def _index_sizes(node: Node) -> dict[str, int]:
+    """Documents in each collection of each lookup service."""
+    services = node.engine.lookup_services.values()
+    collections = {collection.name: collection for service in services for collection in service.collections}
+    return {name: await node.store.count(collection) for name, collection in collections.items()}
 
 
 class _EngineFigures(Collector):
     """The engine's counts, and its sizes at one moment."""
 
-    def __init__(self, measures: Measures, stats: Mapping[str, Any]) -> None:
+    def __init__(self, measures: Measures, stats: Mapping[str, Any], indexes: Mapping[str, int]) -> None:
         self._measures = measures
         self._stats = stats
+        self._indexes = indexes
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counts()
         yield self._stages()
+        sizes = GaugeMetricFamily("metawatt_index_entries", "Documents in lookup indexes.", labels=("index",))
+        for index, number in self._indexes.items():
+            sizes.add_metric((index,), number)
+        yield sizes
         for key, (name, help_text, factor) in _GAUGES.items():
             if key in self._stats:
                 yield GaugeMetricFamily(name, help_text, value=self._stats[key] * factor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from ipaddress import IPv6Network
 from types import TracebackType
 
 from aiohttp import web
@@ -12,6 +13,13 @@ from aiohttp import web
 from config.errors import BadRequest, Busy, ErrorCode, MetawattError
 
 _CLIENTS = 10_000
+
+
+def client_of(remote: str | None) -> str:
+    """Whose bucket an address draws from: an IPv6 subscriber has a whole /64 to himself."""
+    if remote is None or ":" not in remote:
+        return remote or ""
+    return str(IPv6Network((remote.partition("%")[0], 64), strict=False))
 
 
 class TokenBuckets:

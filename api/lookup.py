@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
 from api import schemas
-from api.answer import binary_chunks, json_chunks
+from api.answer import binary_chunks, json_chunks, too_large
 from api.fields import read_json
 from api.limits import Bodies, Gate
 from api.ports import Node
-from api.replies import BINARY_HEADERS, JSON_HEADERS, OWN_ID, REQUEST_ID, json_reply
+from api.replies import BINARY_HEADERS, JSON_HEADERS, OWN_ID, REQUEST_ID, json_bytes
 from api.route import Content, Parameter, Route, Tag, json_content
 from config.errors import BadRequest, ErrorCode, NotFound
 from overlay.lookup_service import Freeform
@@ -42,10 +43,16 @@ class LookupHandler:
         async with self._gate:
             answer = await engine.lookup(service, query)
             if isinstance(answer, Freeform):
-                return json_reply({"type": "freeform", "outputs": [], "result": answer.result})
+                return self._freeform(answer)
             aggregated = request.headers.get("x-aggregation") == "yes"
             chunks = await (binary_chunks if aggregated else json_chunks)(answer, self._limit_bytes)
         return await self._send(request, chunks, BINARY_HEADERS if aggregated else JSON_HEADERS)
+
+    def _freeform(self, answer: Freeform) -> web.Response:
+        body = orjson.dumps({"type": "freeform", "outputs": [], "result": answer.result})
+        if len(body) > self._limit_bytes:
+            raise too_large(self._limit_bytes)
+        return json_bytes(body)
 
     async def _send(
         self, request: web.Request, chunks: list[bytes], headers: CIMultiDict[str]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from api.replies import text_reply
 
@@ -37,6 +37,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.filters["prose"] = prose
         # The style sheet is this project's own file; escaping would change what its hash is of.
         self._shared = {**shared, "style": Markup(_STYLE)}  # noqa: S704
 
@@ -54,6 +55,13 @@ class Pages:
                 for name, schema in document["components"]["schemas"].items()
             ],
         )
+
+
+def prose(text: str) -> Markup:
+    """A description for reading: what stands between backticks is code, the rest is escaped as it is."""
+    parts = [escape(part) for part in text.split("`")]
+    marked = [Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)]
+    return Markup("").join(marked)
 
 
 def page_reply(html: str) -> web.Response:

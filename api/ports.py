@@ -14,6 +14,7 @@ from overlay.measure import Measures
 from overlay.reindex import Progress
 from overlay.steak import Steak
 from overlay.topic import Mode, TopicManager
+from store.port import Store
 
 
 class FoundOutput(Protocol):
@@ -98,6 +99,9 @@ class Node(Protocol):
 
     @property
     def engine(self) -> Engine: ...
+
+    @property
+    def store(self) -> Store: ...
 
     @property
     def headers(self) -> HeaderChain: ...

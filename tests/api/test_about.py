@@ -142,6 +142,8 @@ async def test_metrics(running: Any) -> None:
     assert told["metawatt_chain_tip_height", ()] > 100
     assert told["metawatt_http_active", (("gate", "submissions"),)] == 0
     assert told["metawatt_http_body_bytes", ()] == 0
+    assert told["metawatt_outputs", ()] == 1
+    assert sum(number for (name, _), number in told.items() if name == "metawatt_index_entries") >= 1
 
 
 async def test_unknown_paths_are_one_label(running: Any) -> None:

@@ -8,8 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.limits import Gate, TokenBuckets
+from api.limits import Gate, TokenBuckets, client_of
 from config.errors import Busy, ErrorCode
+
+
+@pytest.mark.parametrize(
+    ("remote", "client"),
+    [
+        (None, ""),
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+    ],
+)
+def test_who_a_client_is(remote: str | None, client: str) -> None:
+    assert client_of(remote) == client
 
 
 class Clock:

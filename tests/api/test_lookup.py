@@ -174,6 +174,7 @@ class Service:
     name = "ls_given"
     metadata = Metadata("ls_given", "Given")
     documentation = "# ls_given"
+    collections = ()
 
     def __init__(self, answer: Formula | Freeform) -> None:
         self.answer = answer
