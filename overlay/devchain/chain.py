@@ -263,9 +263,10 @@ class DevChain:
             # Again: a block may have been mined, or replaced, while the scripts ran.
             sources = await coins.sources(transaction)
             fee = check_coins(transaction, sources, self.tip.height + 1, self.policy)
-            await coins.refuse_spent(transaction)
             rivals = self._pool.conflicts(transaction)
-            if rivals and rivals != (transaction.txid,):
+            if transaction.txid in rivals or await coins.is_mined(transaction):
+                return await self._came_twice(transaction.txid)
+            if rivals:
                 return await self._note_double_spend(transaction, rivals, callback)
             writing, report = self._claim(transaction, fee, callback)
         # Shielded: a caller who goes away leaves a transaction that is claimed and written.
@@ -273,6 +274,14 @@ class DevChain:
         if callback is not None and callback.full:
             self._callbacks.put(transaction.txid)
         return report
+
+    async def _came_twice(self, txid: bytes) -> Report:
+        """The report of a transaction that another submission of it has just brought in."""
+        await self._drain()
+        record = await self._ledger.record(txid)
+        if record is None:
+            raise Unavailable("the transaction could not be written")
+        return read_report(record)
 
     def _claim(
         self, transaction: Transaction, fee: int, callback: Callback | None

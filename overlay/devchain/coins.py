@@ -41,9 +41,10 @@ class CoinView:
             raise Refusal(MISSING_PARENTS, f"output {name} is not known", transaction.txid)
         return Source(parent.outputs[spent.source_index], height, parent.is_coinbase)
 
-    async def refuse_spent(self, transaction: Transaction) -> None:
-        """`Refusal(CONFLICT)` when a mined transaction spends one of the same outputs."""
+    async def is_mined(self, transaction: Transaction) -> bool:
+        """Whether this very transaction is mined; `Refusal(CONFLICT)` when one that spends the same is."""
         rivals = await self._ledger.spenders(transaction)
-        if rivals:
+        if rivals and rivals != (transaction.txid,):
             names = tuple(txid[::-1].hex() for txid in rivals)
             raise Refusal(CONFLICT, "a mined transaction spends the same output", transaction.txid, names)
+        return bool(rivals)

@@ -185,6 +185,17 @@ async def test_submissions_race_with_blocks(chain: DevChain, wallet: Any) -> Non
     assert len(found) == len(set(found)) == 61
 
 
+async def test_one_transaction_races_with_itself(chain: DevChain, wallet: Any) -> None:
+    family = wallet.chained((await wallet.fund(chain))[0], 2)
+    await chain.submit(family[0].raw)
+    work = [chain.submit(member.raw) for member in family for _ in range(10)]
+    work.insert(12, chain.mine())
+    await asyncio.gather(*work)
+    (header,) = await chain.mine()
+    found = [await members(chain, height) for height in (header.height - 1, header.height)]
+    assert [txid for txids in found for txid in txids[1:]] == [member.txid for member in family]
+
+
 async def test_families_race_with_blocks(chain: DevChain, wallet: Any) -> None:
     """Children beside their parents, whatever comes first, while blocks are mined."""
     families = [wallet.chained(coin, 4) for coin in await wallet.fund(chain, 10)]
