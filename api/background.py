@@ -21,14 +21,19 @@ log = structlog.get_logger("metawatt.background")
 
 
 class Background:
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    """The loops of one process; all but following the chain run in the `primary` process only."""
+
+    def __init__(self, engine: Engine, settings: Settings, *, primary: bool = True) -> None:
+        self._primary = primary
         self._engine = engine
         self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
         self._new_block = asyncio.Event()
 
     def start(self) -> None:
-        loops = (self._follow_chain, self._tend, self._ask_for_proofs, self._sweep)
+        loops = [self._follow_chain]
+        if self._primary:
+            loops += [self._tend, self._ask_for_proofs, self._sweep]
         self._tasks = [asyncio.create_task(loop(), name=loop.__name__) for loop in loops]
 
     async def stop(self, timeout_secs: float) -> None:
@@ -36,6 +41,8 @@ class Background:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if not self._primary:
+            return
         try:
             async with asyncio.timeout(timeout_secs):
                 await self._round(self._engine.tend)

@@ -14,8 +14,6 @@ import hmac
 from hashlib import sha256
 
 import structlog
-from overlay.arc import ArcClient
-from overlay.headers_client import HeadersServiceClient
 
 from api.background import Background
 from api.health import Finding, HealthCheck
@@ -23,11 +21,13 @@ from config.errors import ErrorCode, MetawattError, Unavailable
 from config.secrets import admin_token, node_key_hex
 from config.settings import ChainSettings, Settings
 from lookup.hosted import hosted_lookup_services
+from overlay.arc import ArcClient
 from overlay.clock import NowMs, system_now_ms
 from overlay.devchain import DEV_COLLECTIONS, DevChain
 from overlay.engine import Engine, EngineLimits
 from overlay.envelope import EnvelopeLimits
 from overlay.headers import HeaderChain
+from overlay.headers_client import HeadersServiceClient
 from overlay.keys import PrivateKey
 from overlay.outbox import Retry
 from overlay.records import ENGINE_COLLECTIONS, STATE
@@ -43,10 +43,14 @@ log = structlog.get_logger("metawatt.node")
 
 
 class Node:
-    """A node made of settings. `start` when the port is known (`listening`), `stop` when requests are done."""
+    """A node made of settings. `start` when the port is known (`listening`), `stop` when requests are done.
 
-    def __init__(self, settings: Settings, now_ms: NowMs = system_now_ms) -> None:
+    Several processes may serve as one node; all but the `primary` leave background work to it.
+    """
+
+    def __init__(self, settings: Settings, now_ms: NowMs = system_now_ms, *, primary: bool = True) -> None:
         self.settings = settings
+        self.primary = primary
         self.started_ms = now_ms()
         self._now_ms = now_ms
         settings.node.data_dir.mkdir(parents=True, exist_ok=True)
@@ -109,7 +113,7 @@ class Node:
         )
         await self._catch_up()
         await self.engine.open()
-        self._background = Background(self.engine, self.settings)
+        self._background = Background(self.engine, self.settings, primary=self.primary)
         self._background.start()
 
     async def _catch_up(self) -> None:

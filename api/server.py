@@ -13,6 +13,7 @@ from api.app import create_app
 from api.lifecycle import Lifecycle, Phase
 from api.ports import Node
 from api.protocol import NodeProtocol
+from api.workers import Crew, worker_count
 
 _BACKLOG = 1024
 _LINGER_SECS = 2.0
@@ -69,7 +70,11 @@ class Server:
             )
 
         self._listener = await loop.create_server(
-            protocol, settings.node.host, settings.node.port, backlog=_BACKLOG
+            protocol,
+            settings.node.host,
+            settings.node.port,
+            backlog=_BACKLOG,
+            reuse_port=worker_count(settings) > 1 or None,
         )
         self._port = int(self._listener.sockets[0].getsockname()[1])
         self._node.listening(self.port)
@@ -118,11 +123,15 @@ async def serve(node: Node, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, also while the node is still starting; the caller turns signals into it.
     A node whose start fails is stopped as well."""
     server = Server(node)
+    crew = Crew(node.settings)
     try:
         await server.listen()
         await _until(stop, server.start_node())
+        if not stop.is_set():
+            crew.start(server.port)
         await stop.wait()
     finally:
+        await crew.stop()
         await server.stop()
 
 

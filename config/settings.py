@@ -28,6 +28,12 @@ class NodeSettings(Section):
     network: Network = Field("dev", description="The chain: embedded dev chain, test network or main network.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Processes that serve requests; 0 for one a core, at most 4. The dev network has one.",
+    )
     data_dir: Path = Field(Path("data"), description="Folder for the embedded database, the key and the dev chain.")
     hosting_url: str | None = Field(None, description="Public https URL of this node, as advertised.")
     private_key_file: Path | None = Field(

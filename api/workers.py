@@ -1,0 +1,127 @@
+"""Further processes that serve at the node's port, so that a node has the use of all cores.
+
+Each is a whole node on the same database, without the background work that one process does for all. The
+kernel spreads connections over them. That they admit exactly once between them is the store's doing: nothing
+here is shared but the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+import structlog
+import uvloop
+
+from config.logging import configure_logging
+from config.settings import Settings
+
+SWITCH_INTERVAL_SECS = 0.0005
+"""The store's threads hand results to the event loop thousands of times a second; at the usual 5 ms the loop
+would keep them waiting for the interpreter."""
+
+_MOST_BY_DEFAULT = 4
+_RESPAWN_SECS = 1.0
+_STOP_SECS = 5.0
+
+log = structlog.get_logger("metawatt.workers")
+
+
+def worker_count(settings: Settings) -> int:
+    """How many processes serve. The dev network has one: its chain lives in that process."""
+    if settings.node.network == "dev":
+        return 1
+    return settings.node.workers or min(os.cpu_count() or 1, _MOST_BY_DEFAULT)
+
+
+class Crew:
+    """The processes beside the first. One that dies is replaced; all end with the first, however it ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._count = worker_count(settings) - 1
+        self._context = multiprocessing.get_context("spawn")
+        self._keepers: list[asyncio.Task[None]] = []
+        self._processes: dict[int, SpawnProcess] = {}
+
+    def start(self, port: int) -> None:
+        self._keepers = [asyncio.create_task(self._keep(number, port)) for number in range(1, self._count + 1)]
+
+    async def stop(self) -> None:
+        """Let them finish what is under way, within the node's time."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for process in self._processes.values():
+            process.terminate()
+        deadline = self._settings.node.shutdown_secs + _STOP_SECS
+        await asyncio.gather(*[_ended(process, deadline) for process in self._processes.values()])
+
+    async def _keep(self, number: int, port: int) -> None:
+        while True:
+            reading, writing = self._context.Pipe(duplex=False)
+            process = self._context.Process(
+                target=run_worker, args=(self._settings, port, reading), name=f"metawatt worker {number}"
+            )
+            process.start()
+            reading.close()
+            self._processes[number] = process
+            log.info("worker started", worker=number, pid=process.pid)
+            await _sentinel(process)
+            writing.close()
+            log.error("worker died", worker=number, exit_code=process.exitcode)
+            await asyncio.sleep(_RESPAWN_SECS)
+
+
+async def _sentinel(process: SpawnProcess) -> None:
+    """Return when a process has ended."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(process.sentinel, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(process.sentinel)
+
+
+async def _ended(process: SpawnProcess, timeout_secs: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_secs):
+            await _sentinel(process)
+    except TimeoutError:
+        log.warning("worker killed: it did not stop in time", pid=process.pid)
+        process.kill()
+        await _sentinel(process)
+    process.join()
+
+
+def run_worker(settings: Settings, port: int, parent: Connection) -> None:
+    """A worker's process: serve until told to stop, or until the first process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging(settings.log)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECS)
+    own = settings.model_copy(update={"node": settings.node.model_copy(update={"port": port})})
+    uvloop.run(_work(own, parent))
+
+
+async def _work(settings: Settings, parent: Connection) -> None:
+    from api.node import Node  # noqa: PLC0415 - the node's module is not needed to start workers
+    from api.server import Server  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # Nothing is ever sent: the pipe becomes readable when the first process ends.
+    loop.add_reader(parent.fileno(), stop.set)
+    server = Server(Node(settings, primary=False))
+    try:
+        await server.start_node()
+        await server.listen()
+        await stop.wait()
+    finally:
+        await server.stop()
