@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from store.port import Collection, Document, Find, Key, Page, StoreUnavailable, Total, Write
+from store.sqlite_checkpoint import Checkpointer
 from store.sqlite_connection import connect, faults_reported
 from store.sqlite_reader import PointRead, Reader, WalkRead
 from store.sqlite_reads import Read, aggregate, count, find_page
@@ -68,13 +69,13 @@ class SqliteStore:
             connection = connect(self.path, self._cache_mib)
             try:
                 tables = apply_schema(connection, collections)
-                readers = [connect(self.path, self._cache_mib, read_only=True) for _ in range(2)]
+                readers = [connect(self.path, self._cache_mib, read_only=True) for _ in range(3)]
             except BaseException:
                 connection.close()
                 raise
         return _Threads(
             loop,
-            Writer(connection, loop, self._flush_max_writes),
+            Writer(connection, Checkpointer(readers.pop()), loop, self._flush_max_writes),
             Reader("store-reader", readers[0], loop),
             Reader("store-scanner", readers[1], loop),
             {table.collection.name: Statements(table) for table in tables},

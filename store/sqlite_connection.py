@@ -15,7 +15,7 @@ BUSY_TIMEOUT_SECS: Final = 30.0
 # A checkpoint copies each page of the write-ahead log once, however often it was written, so a longer log
 # is less work for random keys. The log is never truncated while in use: overwriting it is far cheaper to
 # flush than growing it.
-_CHECKPOINT_PAGES: Final = 8192
+_CHECKPOINT_PAGES: Final = 65_536
 
 
 @contextmanager

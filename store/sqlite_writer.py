@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from config.errors import Internal
 from store.port import StoreUnavailable
+from store.sqlite_checkpoint import Checkpointer
 from store.sqlite_connection import faults_reported
 from store.sqlite_group import Group, Outcome
 from store.sqlite_statements import SqlStep
+
+_logger = logging.getLogger(__name__)
 
 Settled: TypeAlias = list[tuple["Future[Any]", Any]]
 
@@ -42,8 +46,15 @@ class Writer:
     A commit that was put is applied even if its caller stops waiting.
     """
 
-    def __init__(self, connection: sqlite3.Connection, loop: AbstractEventLoop, flush_max_writes: int) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        checkpointer: Checkpointer,
+        loop: AbstractEventLoop,
+        flush_max_writes: int,
+    ) -> None:
         self._connection = connection
+        self._checkpointer = checkpointer
         self._group = Group(connection)
         self._loop = loop
         self._flush_max_writes = flush_max_writes
@@ -52,6 +63,7 @@ class Writer:
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
 
     def start(self) -> None:
+        self._checkpointer.start()
         self._thread.start()
 
     def put(self, commit: Commit) -> None:
@@ -61,6 +73,7 @@ class Writer:
         """Apply what was put, then end. Blocks."""
         self._queue.put(None)
         self._thread.join()
+        self._checkpointer.close()
         self._connection.close()
 
     def _run(self) -> None:
@@ -68,6 +81,14 @@ class Writer:
             outcomes = self._apply([commit.steps for commit in group])
             settled = [(commit.done, outcome) for commit, outcome in zip(group, outcomes, strict=True)]
             self._loop.call_soon_threadsafe(settle, settled)
+            self._checkpoint(sum(len(commit.steps) for commit in group))
+
+    def _checkpoint(self, writes: int) -> None:
+        try:
+            self._checkpointer.finish(self._connection, writes)
+        except sqlite3.Error as error:
+            # The commits stand: their pages are in the log, and stay there until a checkpoint succeeds.
+            _logger.warning("a checkpoint failed: %s", error)
 
     def _gather(self) -> list[Commit]:
         """What waits, up to the bound of a flush; empty when the writer is to end."""
