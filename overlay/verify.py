@@ -23,6 +23,8 @@ from overlay.varint import write_varint
 _SIGHASH_ALL_FORKID = 0x41
 _CHECKSIGS = bytes((0xAC, 0xAD, 0xAE, 0xAF))
 _LARGEST_PUSH_OPCODE = 75
+_PUSHDATA_BYTES = {0x4C: 1, 0x4D: 2, 0x4E: 4}
+_OP_RETURN = 0x6A
 _P2PKH_BYTES = 25
 
 
@@ -213,6 +215,8 @@ def run(job: SpendJob) -> None:
         for spend in transaction.inputs
     ]
     for index, (spend, source) in enumerate(zip(transaction.inputs, job.sources, strict=True)):
+        if not (_is_whole(spend.unlocking_script) and _is_whole(source.script)):
+            raise _script_fails(transaction, index, "a push is cut off")
         try:
             run_scripts(
                 parse_script(spend.unlocking_script),
@@ -228,10 +232,31 @@ def run(job: SpendJob) -> None:
                 outputs,
             )
         except (RuntimeError, ValueError, IndexError, OverflowError, TypeError) as error:
-            raise BadRequest(
-                f"the scripts of input {index} of transaction {transaction.txid_hex} fail: {error}",
-                ErrorCode.SCRIPT_INVALID,
-            ) from error
+            raise _script_fails(transaction, index, str(error)) from error
+
+
+def _script_fails(transaction: Transaction, index: int, reason: str) -> BadRequest:
+    return BadRequest(
+        f"the scripts of input {index} of transaction {transaction.txid_hex} fail: {reason}",
+        ErrorCode.SCRIPT_INVALID,
+    )
+
+
+def _is_whole(script: bytes) -> bool:
+    """Whether no push is cut off before an OP_RETURN. The native parser would drop such a push and everything
+    else would run; a miner fails the script."""
+    position, size = 0, len(script)
+    while position < size:
+        opcode = script[position]
+        position += 1
+        if opcode <= _LARGEST_PUSH_OPCODE:
+            position += opcode
+        elif opcode in _PUSHDATA_BYTES:
+            width = _PUSHDATA_BYTES[opcode]
+            position += width + int.from_bytes(script[position : position + width], "little")
+        elif opcode == _OP_RETURN:
+            return True
+    return position == size
 
 
 def _serialize(output: Output) -> bytes:
