@@ -103,32 +103,32 @@ class Edge:
                 self._lifecycle.demand_ready()
             return await route.handler(request)
         except MetawattError as error:
-            return self._refusal(error, route, request_id)
-        except ConnectionError:
-            self._metrics.disconnects += 1
-            return web.Response(status=_CLIENT_GONE)
-        except web.RequestPayloadError as error:
-            return self._broken_body(request, error)
-        except Exception:
-            log.exception("request failed", request_id=request_id, method=request.method, route=route.path)
-            return unexpected_reply(request_id)
+            return self._refusal(error, route, request, request_id)
+        except (ConnectionError, web.RequestPayloadError) as error:
+            if _gone(request):
+                self._metrics.disconnects += 1
+                return web.Response(status=_CLIENT_GONE)
+            if isinstance(error, web.RequestPayloadError):
+                return _broken_body(error)
+            return self._fault(error, route, request, request_id)
+        except Exception as error:
+            return self._fault(error, route, request, request_id)
 
-    def _refusal(self, error: MetawattError, route: Route, request_id: str) -> web.StreamResponse:
-        self._metrics.count_error(error.code)
+    def _fault(self, error: Exception, route: Route, request: web.Request, request_id: str) -> web.StreamResponse:
+        log.error("request failed", request_id=request_id, route=route.path, exc_info=error)
+        self._metrics.count_error(ErrorCode.INTERNAL)
+        if request.writer.output_size and request.transport is not None:
+            # Half an answer is out: what would follow it would be taken for the other half.
+            request.transport.abort()
+        return unexpected_reply(request_id)
+
+    def _refusal(
+        self, error: MetawattError, route: Route, request: web.Request, request_id: str
+    ) -> web.StreamResponse:
         response = error_reply(error)
         if response.status == 500:
-            log.error("request failed", request_id=request_id, route=route.path, code=error.code, exc_info=error)
-            return unexpected_reply(request_id)
-        return response
-
-    def _broken_body(self, request: web.Request, error: Exception) -> web.StreamResponse:
-        """A body that breaks HTTP's framing, or that ends with its connection."""
-        if request.transport is None:
-            self._metrics.disconnects += 1
-            return web.Response(status=_CLIENT_GONE)
-        refused = BadRequest(f"The body cannot be read: {error}", ErrorCode.BAD_REQUEST)
-        response = error_reply(refused)
-        response.force_close()
+            return self._fault(error, route, request, request_id)
+        self._metrics.count_error(error.code)
         return response
 
     def _logger(self, route: Route) -> Callable[[web.Request, web.StreamResponse, str, float], None] | None:
@@ -149,6 +149,18 @@ class Edge:
             )
 
         return line
+
+
+def _gone(request: web.Request) -> bool:
+    """Whether there is nobody left to answer."""
+    return request.transport is None or request.transport.is_closing()
+
+
+def _broken_body(error: Exception) -> web.StreamResponse:
+    """The reply to a body that breaks HTTP's framing; what comes after it cannot be told apart."""
+    response = error_reply(BadRequest(f"The body cannot be read: {error}", ErrorCode.BAD_REQUEST))
+    response.force_close()
+    return response
 
 
 def _complete(response: web.StreamResponse, request_id: str) -> None:

@@ -36,7 +36,7 @@ class Fallback:
         return response
 
     def _allowed(self, path: str) -> list[str]:
-        methods = set(self._methods.get(path, ()))
+        methods = set(self._methods.get(path, ())) if path not in self._patterns else set()
         for template, pattern in self._patterns.items():
             if pattern.fullmatch(path):
                 methods |= self._methods[template]

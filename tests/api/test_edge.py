@@ -128,6 +128,29 @@ async def test_a_compressed_body_is_measured_as_it_unfolds(launch: Any) -> None:
     assert (reply.status, reply.json()["code"]) == (413, "ERR_BODY_TOO_LARGE")
 
 
+async def test_a_body_with_broken_framing_is_given_up(launch: Any, raw_http: Any) -> None:
+    running = await launch(limits={"body_timeout_secs": 0.4})
+    head = b"POST /submit HTTP/1.1\r\nHost: x\r\nx-topics: tm_metawatt_gc\r\nTransfer-Encoding: chunked\r\n\r\n"
+    status, headers, body = told(await raw_http(running.server.port, [head, b"zz\r\n"], pause_secs=0.05))
+    assert (status, body["code"], headers["Connection"]) == (408, "ERR_BODY_TIMEOUT", "close")
+
+
+async def test_a_body_that_is_not_compressed_as_it_says(running: Any) -> None:
+    reply = await running.submit(b"this is no gzip at all", Content_Encoding="gzip")
+    assert (reply.status, reply.json()["code"]) == (400, "ERR_BAD_REQUEST")
+
+
+async def test_a_lost_connection_of_our_own_is_a_fault(running: Any) -> None:
+    async def stats() -> Any:
+        raise ConnectionResetError("the database went away")
+
+    running.node.engine.stats = stats
+    with structlog.testing.capture_logs() as logs:
+        reply = await running.admin("GET", "/admin/stats")
+    assert (reply.status, reply.json()["code"]) == (500, "ERR_INTERNAL")
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["request failed"]
+
+
 @pytest.mark.parametrize("pieces", [1, 5])
 async def test_a_slow_body_is_given_up(launch: Any, raw_http: Any, pieces: int) -> None:
     running = await launch(limits={"body_timeout_secs": 0.4})
