@@ -89,7 +89,7 @@ def parse_envelope(data: bytes, limits: EnvelopeLimits | None = None) -> Envelop
     """Parse one BEEF of any of the three forms.
 
     The subject is the one that an Atomic BEEF names, else the last transaction. Raises `BadRequest` with
-    ENVELOPE_MALFORMED, ENVELOPE_TOO_LARGE or SUBJECT_MISSING.
+    ENVELOPE_MALFORMED, ENVELOPE_TOO_LARGE, SUBJECT_MISSING, MERKLE_PATH_INVALID, or as `parse_at` does.
     """
     try:
         return _parse(data, limits or EnvelopeLimits())

@@ -58,7 +58,7 @@ class Transaction:
 
     @classmethod
     def parse(cls, raw: bytes) -> Transaction:
-        """Parse exactly these bytes; `BadRequest(ENVELOPE_MALFORMED)` for anything else."""
+        """Parse exactly these bytes; `BadRequest` for anything else, as `parse_at`."""
         try:
             transaction, end = parse_at(raw, 0)
         except (IndexError, struct.error) as error:
@@ -126,10 +126,19 @@ def _read_script(data: bytes, position: int) -> tuple[bytes, int]:
     return data[position:end], end
 
 
+def _check_totals(inputs: list[Input], outputs: list[Output]) -> None:
+    """No block holds a transaction that counts an outpoint twice (CVE-2018-17144) or pays more than exists."""
+    if len(inputs) > 1 and len({(spent.source_txid, spent.source_index) for spent in inputs}) != len(inputs):
+        raise BadRequest("a transaction spends an output twice", ErrorCode.DOUBLE_SPEND)
+    if len(outputs) > 1 and sum([output.satoshis for output in outputs]) > MAX_SATOSHIS:
+        raise BadRequest("outputs hold more satoshis together than exist", ErrorCode.VALUE_NOT_CONSERVED)
+
+
 def parse_at(data: bytes, start: int) -> tuple[Transaction, int]:
     """Parse the transaction that begins at `start`; returns it and where it ends.
 
-    Raises `BadRequest(ENVELOPE_MALFORMED)`, or IndexError or struct.error when the bytes are cut short.
+    Raises `BadRequest` with ENVELOPE_MALFORMED, DOUBLE_SPEND (within itself) or VALUE_NOT_CONSERVED (more than
+    exists), or IndexError or struct.error when the bytes are cut short.
     """
     (version,) = unpack_from("<I", data, start)
     count, position = read_count(data, start + 4)
@@ -153,6 +162,7 @@ def parse_at(data: bytes, start: int) -> tuple[Transaction, int]:
             raise malformed("an output holds more satoshis than exist")
         script, position = _read_script(data, position + 8)
         outputs.append(Output(satoshis, script))
+    _check_totals(inputs, outputs)
     (lock_time,) = unpack_from("<I", data, position)
     position += 4
     raw = data[start:position]

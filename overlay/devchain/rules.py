@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from config.errors import BadRequest
+from config.errors import BadRequest, ErrorCode
 from overlay.builder import FINAL_SEQUENCE, fee_for
 from overlay.devchain.report import Refusal
-from overlay.transaction import MAX_SATOSHIS, Output, Transaction
+from overlay.transaction import Output, Transaction
 from overlay.verify import SpendJob, VerifyLimits
 from overlay.wire import is_extended, parse, parse_extended, serialize
 
@@ -25,6 +25,7 @@ TOO_LARGE: Final = 474
 _LEAST_BYTES = 61
 _DATA_OUTPUT = b"\x00\x6a"
 _TIME_LOCK_FROM = 500_000_000
+_READING = {ErrorCode.DOUBLE_SPEND: INPUTS, ErrorCode.VALUE_NOT_CONSERVED: OUTPUTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def read(data: bytes) -> tuple[Transaction, tuple[Output, ...] | None]:
     try:
         return parse_extended(data) if is_extended(data) else (parse(data), None)
     except BadRequest as error:
-        raise Refusal(MALFORMED, error.message) from None
+        raise Refusal(_READING.get(error.code, MALFORMED), error.message) from None
 
 
 def check_shape(transaction: Transaction, next_height: int, now_secs: int, policy: Policy) -> None:
@@ -71,8 +72,6 @@ def check_shape(transaction: Transaction, next_height: int, now_secs: int, polic
         raise Refusal(MALFORMED, "a length is written longer than it need be", txid)
     if transaction.is_coinbase:
         raise Refusal(INPUTS, "coinbases are the miner's own", txid)
-    if len({spent.outpoint for spent in inputs}) != len(inputs):
-        raise Refusal(INPUTS, "an output is spent twice", txid)
     if not is_final(transaction, next_height, now_secs):
         raise Refusal(MALFORMED, "the transaction is not final", txid)
     _check_outputs(transaction)
@@ -86,8 +85,6 @@ def is_final(transaction: Transaction, height: int, time_secs: int) -> bool:
 
 
 def _check_outputs(transaction: Transaction) -> None:
-    if sum([output.satoshis for output in transaction.outputs]) > MAX_SATOSHIS:
-        raise Refusal(OUTPUTS, "the outputs hold more satoshis than exist", transaction.txid)
     for index, output in enumerate(transaction.outputs):
         if output.satoshis == 0 and not output.script.startswith(_DATA_OUTPUT):
             raise Refusal(OUTPUTS, f"output {index} is dust", transaction.txid)
