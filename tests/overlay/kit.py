@@ -13,7 +13,7 @@ from certificates.token import ISSUANCE_PROTOCOL, Token, encode_fields
 from config.settings import Settings
 from lookup.hosted import hosted_lookup_services
 from overlay.builder import Coin, P2pkhSigner, PushDropSigner, TransactionBuilder, coins_of, p2pkh_lock
-from overlay.chain import Broadcast, Header, TxStatus
+from overlay.chain import Broadcast, Broadcaster, Header, TxStatus
 from overlay.devchain import DEV_COLLECTIONS, DevChain, Refusal
 from overlay.engine import Engine, EngineLimits
 from overlay.envelope import parse_envelope
@@ -138,12 +138,18 @@ class Chain:
             assert envelope.subject_bump is not None
             self.known[transaction.txid] = transaction
             self.proofs[transaction.txid] = envelope.subject_bump.raw
-            self._coins = [coin for coin in coins_of(transaction) if coin.output.satoshis == 10_000]
+            self.add_funds(transaction)
         return self._coins.pop()
 
-    async def issue(self, quantities: Sequence[int] = (1000,), **changes: Any) -> tuple[Transaction, list[Token]]:
-        """A transaction that issues one certificate for each quantity, to the owner's key."""
-        funding = await self.fund()
+    def add_funds(self, payment: Transaction) -> None:
+        """Coins that `fund` will give."""
+        self._coins += [coin for coin in coins_of(payment) if coin.output.satoshis == 10_000]
+
+    async def issue(
+        self, quantities: Sequence[int] = (1000,), funding: Coin | None = None, **changes: Any
+    ) -> tuple[Transaction, list[Token]]:
+        """A transaction that issues one certificate for each quantity, to the owner's key, paid by `funding`."""
+        funding = funding or await self.fund()
         spent = funding.txid + funding.index.to_bytes(4, "little")
         tokens = [
             self.sign(
@@ -225,7 +231,16 @@ class Chain:
 class Node:
     """An engine on a store, over a chain."""
 
-    def __init__(self, chain: Chain, store: Store, clock: Clock, *, broadcasts: bool = True, **limits: Any) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        store: Store,
+        clock: Clock,
+        *,
+        broadcasts: bool = True,
+        broadcaster: Broadcaster | None = None,
+        **limits: Any,
+    ) -> None:
         self.chain = chain
         self.store = store
         settings = Settings()
@@ -238,7 +253,7 @@ class Node:
             self.verifier,
             hosted_topics(settings, chain.issuer.public),
             self.services,
-            broadcaster=DevBroadcaster(chain.dev) if broadcasts else None,
+            broadcaster=(broadcaster or DevBroadcaster(chain.dev)) if broadcasts else None,
             limits=EngineLimits(**limits),
             now_ms=clock,
         )
