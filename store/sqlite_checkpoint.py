@@ -48,9 +48,9 @@ class Checkpointer:
         self._writes += writes
         if self._is_tail_short:
             self._is_tail_short = False
-            self._writes = 0
             writer.execute(_CHECKPOINT).fetchall()
         elif self._writes >= _DUE_WRITES:
+            self._writes = 0
             self._due.set()
 
     def _run(self) -> None:
