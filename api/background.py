@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -63,10 +64,13 @@ class Background:
             await _woken(self._engine.stirred, _TEND_SECS)
 
     async def _ask_for_proofs(self) -> None:
+        """All missing proofs when there is a new block; in between, some, for what the network refuses."""
+        engine = self._settings.engine
         while True:
-            await _woken(self._new_block.wait, self._settings.engine.proof_poll_secs)
+            mined = await _woken(self._new_block.wait, engine.proof_poll_secs)
             self._new_block.clear()
-            await self._round(self._engine.refresh_proofs)
+            limit = None if mined else engine.proof_poll_batch
+            await self._round(partial(self._engine.refresh_proofs, limit))
 
     async def _sweep(self) -> None:
         while True:
@@ -77,17 +81,22 @@ class Background:
         try:
             await work()
         except Unavailable as error:
-            log.warning("put off", work=work.__name__, reason=error.message)
+            log.warning("put off", work=_name(work), reason=error.message)
         except MetawattError as error:
-            log.error("failed", work=work.__name__, code=error.code, reason=error.message)
+            log.error("failed", work=_name(work), code=error.code, reason=error.message)
         except Exception:
-            log.exception("failed", work=work.__name__)
+            log.exception("failed", work=_name(work))
 
 
-async def _woken(event: Callable[[], Awaitable[object]], most_secs: float) -> None:
-    """Return at the event, or when the time is up."""
+async def _woken(event: Callable[[], Awaitable[object]], most_secs: float) -> bool:
+    """Return at the event, or when the time is up; whether it was the event."""
     try:
         async with asyncio.timeout(most_secs):
             await event()
     except TimeoutError:
-        return
+        return False
+    return True
+
+
+def _name(work: Callable[[], Awaitable[object]]) -> str:
+    return getattr(work.func if isinstance(work, partial) else work, "__name__", "work")

@@ -145,7 +145,9 @@ class EngineSettings(Section):
     )
     broadcast_retry_max_secs: float = Field(300, gt=0, description="Longest pause between tries.")
     proof_poll_secs: float = Field(30, gt=0, description="How often an unproven transaction's proof is asked for.")
-    proof_poll_batch: int = Field(200, ge=1, description="Unproven transactions asked about in one round.")
+    proof_poll_batch: int = Field(
+        200, ge=1, description="Unproven transactions asked about in one round; after a new block, all are."
+    )
     unproven_max_age_secs: float = Field(
         7 * 86400, gt=0, description="An admitted transaction without proof is evicted after this."
     )

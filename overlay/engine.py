@@ -177,9 +177,9 @@ class Engine:
         """Take in ARC's word on a transaction; False when there is nothing to do yet."""
         return await self.proofs.ingest(status)
 
-    async def refresh_proofs(self) -> dict[str, int]:
-        """Ask for all missing proofs now; counts by what came of it."""
-        return await self.proofs.refresh()
+    async def refresh_proofs(self, limit: int | None = None) -> dict[str, int]:
+        """Ask for missing proofs now, all or the next `limit`; counts by what came of it."""
+        return await self.proofs.refresh(limit)
 
     async def tend(self) -> None:
         """One round of background work: the outbox, and submissions that wait for coins."""

@@ -24,7 +24,7 @@ from overlay.outbox import outbox_entry
 from overlay.records import TRANSACTIONS, applied, outputs_of
 from overlay.transaction import Transaction, split_outpoint
 from overlay.verify import check_proof
-from store.port import Conflict, Document, Find, Patch, Write
+from store.port import Conflict, Document, Find, Patch, Scalar, Write
 
 _ATTEMPTS = 5
 _PAGE = 200
@@ -51,6 +51,7 @@ class ProofKeeper:
         self._broadcaster = broadcaster
         self._max_age_ms = max_age_ms
         self._gate = asyncio.Semaphore(concurrency)
+        self._position: tuple[Scalar, ...] | None = None
 
     # Coming in
 
@@ -171,21 +172,30 @@ class ProofKeeper:
     # Asking
 
     async def refresh(self, limit: int | None = None) -> dict[str, int]:
-        """Ask for the proofs of unproven transactions, oldest first, and evict those that are too old.
+        """Ask for the proofs of unproven transactions, and evict those that are too old.
 
-        Returns counts by what came of them: proven, evicted, pending, unreachable.
+        All of them, oldest first; or the next `limit`, going on where the last such round ended. Returns
+        counts by what came of them: proven, evicted, pending, unreachable.
         """
         outcome = {"proven": 0, "evicted": 0, "pending": 0, "unreachable": 0}
-        after, seen = None, 0
+        seen, after = 0, self._position if limit is not None else None
         while limit is None or seen < limit:
-            page = await self._store.find(TRANSACTIONS, Find(index="pending", limit=_PAGE, after=after))
+            size = min(_PAGE, limit - seen) if limit is not None else _PAGE
+            page = await self._store.find(TRANSACTIONS, self._due(size, after))
             seen += len(page.documents)
             for result in await asyncio.gather(*map(self._refresh_one, page.documents)):
                 outcome[result] += 1
             after = page.last
             if after is None or outcome["unreachable"]:
                 break
+        if limit is not None:
+            self._position = after
         return outcome
+
+    def _due(self, limit: int, after: tuple[Scalar, ...] | None) -> Find:
+        """Unproven transactions to look at: all, or without anybody to ask only those that are too old."""
+        upper = None if self._broadcaster is not None else self._now_ms() - self._max_age_ms + 1
+        return Find(index="pending", upper=upper, limit=limit, after=after)
 
     async def _refresh_one(self, document: Document) -> str:
         async with self._gate:
