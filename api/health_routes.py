@@ -76,7 +76,7 @@ class HealthHandler:
         return {
             "name": settings.name,
             "advertisableFQDN": (settings.hosting_url or "").removeprefix("https://").rstrip("/"),
-            "port": settings.port,
+            "port": settings.port if self._lifecycle.port is None else self._lifecycle.port,
             "network": settings.network,
             "startedAt": iso_time(node.started_ms),
             "uptimeMs": max(0, self._now_ms() - node.started_ms),

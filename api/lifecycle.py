@@ -15,11 +15,12 @@ class Phase(Enum):
 
 
 class Lifecycle:
-    """The node listens before it is ready; `demand_ready` is what turns early and late requests away.
+    """The node listens, at `port`, before it is ready; `demand_ready` is what turns early and late requests away.
     Requests under way are counted, so that the node can leave when the last one is answered."""
 
     def __init__(self, phase: Phase = Phase.STARTING) -> None:
         self.phase = phase
+        self.port: int | None = None
         self.in_flight = 0
         self._idle: asyncio.Future[None] | None = None
 

@@ -37,7 +37,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters["prose"] = prose
+        self._templates.filters |= {"prose": prose, "inline": inline}
         # The style sheet is this project's own file; escaping would change what its hash is of.
         self._shared = {**shared, "style": Markup(_STYLE)}  # noqa: S704
 
@@ -58,7 +58,12 @@ class Pages:
 
 
 def prose(text: str) -> Markup:
-    """A description for reading: what stands between backticks is code, the rest is escaped as it is."""
+    """A description for reading, paragraph by paragraph."""
+    return Markup("").join(Markup("<p>{}</p>").format(inline(part)) for part in text.split("\n\n"))
+
+
+def inline(text: str) -> Markup:
+    """A line for reading: what stands between backticks is code, the rest is escaped as it is."""
     parts = [escape(part) for part in text.split("`")]
     marked = [Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)]
     return Markup("").join(marked)

@@ -77,7 +77,8 @@ class Server:
             reuse_port=worker_count(settings) > 1 or None,
         )
         self._port = int(self._listener.sockets[0].getsockname()[1])
-        self._node.listening(self.port)
+        self._lifecycle.port = self._port
+        self._node.listening(self._port)
         log.info("listening", host=settings.node.host, port=self.port)
 
     async def start_node(self) -> None:

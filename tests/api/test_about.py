@@ -45,6 +45,7 @@ async def test_health_of_a_ready_node(running: Any, path: str) -> None:
     assert reply.status == 200
     assert (report["live"], report["ready"]) == (True, True)
     assert report["service"]["network"] == "dev"
+    assert report["service"]["port"] == running.server.port
     assert report["service"]["topicManagerCount"] > 0
     assert {"process", "lifecycle"} < {check["name"] for check in report["checks"]}
     assert reply.headers["Cache-Control"] == "no-store"
