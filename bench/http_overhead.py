@@ -14,7 +14,7 @@ import resource
 import time
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import uvloop
 from aiohttp import web
@@ -33,7 +33,7 @@ class Engine:
     """Admits everything at once: what is left is HTTP."""
 
     topic_managers = dict.fromkeys(TOPICS)
-    lookup_services: dict[str, Any] = {}
+    lookup_services: ClassVar[dict[str, Any]] = {}
     measures = Measures()
 
     async def submit(self, envelope: bytes, topics: Any, off_chain_values: Any = None) -> Steak:
