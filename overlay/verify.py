@@ -48,6 +48,7 @@ class VerifyLimits:
     sigops: int = 10_000
     inline_script_bytes: int = 20_000
     inline_sigops: int = 24
+    inline_hashed_bytes: int = 1_000_000
     coinbase_maturity: int = 100
 
 
@@ -177,6 +178,9 @@ def runs_inline(jobs: Sequence[SpendJob], limits: VerifyLimits) -> bool:
     """Whether these scripts are so plain and few that they may run on the event loop."""
     if sum(len(job.sources) for job in jobs) > limits.inline_sigops:
         return False
+    # Each signature hashes its whole transaction.
+    if sum(len(job.sources) * len(job.transaction.raw) for job in jobs) > limits.inline_hashed_bytes:
+        return False
     return all(
         is_plain(spend, source, limits)
         for job in jobs
@@ -214,6 +218,8 @@ def run(job: SpendJob) -> None:
         (spend.source_txid[::-1].hex(), spend.source_index, b"", 0, spend.sequence, _SIGHASH_ALL_FORKID)
         for spend in transaction.inputs
     ]
+    # The VM takes the version as the signed number that a miner's node keeps it in.
+    version = transaction.version - (transaction.version >> 31 << 32)
     for index, (spend, source) in enumerate(zip(transaction.inputs, job.sources, strict=True)):
         if not (_is_whole(spend.unlocking_script) and _is_whole(source.script)):
             raise _script_fails(transaction, index, "a push is cut off")
@@ -221,7 +227,7 @@ def run(job: SpendJob) -> None:
             run_scripts(
                 parse_script(spend.unlocking_script),
                 parse_script(source.script),
-                transaction.version,
+                version,
                 inputs[index][0],
                 spend.source_index,
                 transaction.lock_time,
