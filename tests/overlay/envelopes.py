@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from config.errors import BadRequest, ErrorCode
-from overlay.builder import Coin, P2pkhSigner, TransactionBuilder, make_transaction, p2pkh_lock, write_beef
+from overlay.builder import ALL_FORKID, P2pkhSigner, Sighasher, make_transaction, p2pkh_lock, write_beef
 from overlay.envelope import parse_envelope
 from overlay.keys import PrivateKey
 from overlay.merkle import MerkleTree
@@ -57,13 +57,17 @@ def pay(parent: Transaction, *values: int, spends: Sequence[int] = (0,), lock: b
     return pay_from([(parent, index) for index in spends], *values, lock=lock)
 
 
-def pay_from(sources: Iterable[tuple[Transaction, int]], *values: int, lock: bytes = LOCK) -> Transaction:
-    builder = TransactionBuilder()
-    for parent, index in sources:
-        builder.spend(Coin(parent.txid, index, parent.outputs[index]), SIGNER)
-    for value in values:
-        builder.pay(value, lock)
-    return builder.build()
+def pay_from(sources: Sequence[tuple[Transaction, int]], *values: int, lock: bytes = LOCK) -> Transaction:
+    """Signed, whatever the values are."""
+    coins = [(Input(parent.txid, index, b"", FINAL), parent.outputs[index]) for parent, index in sources]
+    outputs = [Output(value, lock) for value in values]
+    hasher = Sighasher(make_transaction([spent for spent, _ in coins], outputs))
+    digests = [hasher.digest(index, source) for index, (_, source) in enumerate(coins)]
+    signed = [
+        spent._replace(unlocking_script=SIGNER.unlock(digest, ALL_FORKID))
+        for (spent, _), digest in zip(coins, digests, strict=True)
+    ]
+    return make_transaction(signed, outputs)
 
 
 def unlock(parent: Transaction, script: bytes, value: int = 1, index: int = 0) -> Transaction:
