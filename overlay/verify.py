@@ -24,7 +24,9 @@ _SIGHASH_ALL_FORKID = 0x41
 _CHECKSIGS = bytes((0xAC, 0xAD, 0xAE, 0xAF))
 _LARGEST_PUSH_OPCODE = 75
 _PUSHDATA_BYTES = {0x4C: 1, 0x4D: 2, 0x4E: 4}
-_OP_RETURN = 0x6A
+_OP_IFS = (0x63, 0x64)
+_OP_ENDIF, _OP_RETURN = 0x68, 0x6A
+_OPCODES = tuple([(opcode, None) for opcode in range(256)])
 _P2PKH_BYTES = 25
 
 
@@ -221,12 +223,10 @@ def run(job: SpendJob) -> None:
     # The VM takes the version as the signed number that a miner's node keeps it in.
     version = transaction.version - (transaction.version >> 31 << 32)
     for index, (spend, source) in enumerate(zip(transaction.inputs, job.sources, strict=True)):
-        if not (_is_whole(spend.unlocking_script) and _is_whole(source.script)):
-            raise _script_fails(transaction, index, "a push is cut off")
         try:
             run_scripts(
-                parse_script(spend.unlocking_script),
-                parse_script(source.script),
+                _chunks(spend.unlocking_script),
+                _chunks(source.script),
                 version,
                 inputs[index][0],
                 spend.source_index,
@@ -248,10 +248,19 @@ def _script_fails(transaction: Transaction, index: int, reason: str) -> BadReque
     )
 
 
-def _is_whole(script: bytes) -> bool:
-    """Whether no push is cut off before an OP_RETURN. The native parser would drop such a push and everything
-    else would run; a miner fails the script."""
-    position, size = 0, len(script)
+def _chunks(script: bytes) -> list[tuple[int, bytes | None]]:
+    """The script as the VM takes it; ValueError when a push is cut off, which the native parser would drop and
+    run everything else. What is behind a last OP_RETURN never runs, but is signed: it is handed over byte by
+    byte, since the VM hashes every push in its shortest form.
+    """
+    end = _code_end(script)
+    chunks: list[tuple[int, bytes | None]] = parse_script(script[:end])
+    return chunks + [_OPCODES[byte] for byte in script[end:]]
+
+
+def _code_end(script: bytes) -> int:
+    """Where the code ends: behind the first OP_RETURN that stands in no branch, or with the script."""
+    position, size, depth = 0, len(script), 0
     while position < size:
         opcode = script[position]
         position += 1
@@ -260,9 +269,15 @@ def _is_whole(script: bytes) -> bool:
         elif opcode in _PUSHDATA_BYTES:
             width = _PUSHDATA_BYTES[opcode]
             position += width + int.from_bytes(script[position : position + width], "little")
-        elif opcode == _OP_RETURN:
-            return True
-    return position == size
+        elif opcode in _OP_IFS:
+            depth += 1
+        elif opcode == _OP_ENDIF:
+            depth -= 1
+        elif opcode == _OP_RETURN and depth == 0:
+            return position
+    if position != size:
+        raise ValueError("a push is cut off")
+    return size
 
 
 def _serialize(output: Output) -> bytes:

@@ -381,6 +381,12 @@ SCRIPTS: dict[str, Case] = {
     "a hash puzzle": (lambda: raw_unlock(PUZZLE, encode_push(b"the answer")), None),
     "a hash puzzle guessed wrong": (lambda: raw_unlock(PUZZLE, encode_push(b"a guess")), INVALID),
     "OP_RETURN behind true": (lambda: raw_unlock(b"\x6a\xff\xff", b"\x51"), None),
+    "signed over what is behind OP_RETURN": (lambda: by(P2PK + b"\x6a\x01\x02\x4c\x01\x01", KEY), None),
+    "signed over a push cut off behind OP_RETURN": (lambda: by(P2PK + b"\x6a\x05\x01", KEY), None),
+    "a push cut off behind an OP_RETURN that is skipped": (
+        lambda: raw_unlock(b"\x00\x63\x6a\x68\x51\x05\x01", b""),
+        INVALID,
+    ),
     "OP_FALSE OP_RETURN": (lambda: raw_unlock(b"\x00\x6a\x01\x02", b""), INVALID),
     "CHECKLOCKTIMEVERIFY is a no-op": (lambda: raw_unlock(b"\x04\xff\xff\xff\x7f\xb1\x75\x51", b""), None),
     "CHECKSEQUENCEVERIFY is a no-op": (lambda: raw_unlock(b"\x04\xff\xff\xff\x7f\xb2\x75\x51", b""), None),
