@@ -130,8 +130,7 @@ class Admitter:
         missing = envelope.missing()
         if missing:
             # Ancestors that did not come along but are stored, and so verified, already.
-            for member in await load_members(self._store, missing):
-                envelope.members.setdefault(member.transaction.txid, member)
+            envelope.supply(await load_members(self._store, missing))
         unknown = {
             member.bump.height
             for member in envelope.ancestry()

@@ -245,11 +245,13 @@ class Engine:
         """Sizes and depths, for operators and metrics."""
         depth, oldest_ms = await self.outbox.depth() if self.outbox else (0, 0)
         pending = await self.store.count(TRANSACTIONS, Find(index="pending"))
+        oldest = (await self.store.find(TRANSACTIONS, Find(index="pending", limit=1))).documents
         return {
             "transactions": await self.store.count(TRANSACTIONS),
             "outputs": await self.store.count(OUTPUTS),
             "spends": await self.store.count(SPENDS),
             "unproven": pending,
+            "proofLagMs": max(0, self._now_ms() - oldest[0]["pending_ms"]) if oldest else 0,
             "conflicts": await self.store.count(CONFLICTS),
             "evictions": await self.store.count(EVICTIONS),
             "waiting": self.waiting.occupied,

@@ -8,6 +8,7 @@ that is `overlay/verify.py`'s part.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,16 +46,28 @@ class Envelope:
 
     subject: Transaction
     members: dict[bytes, Member] = field(default_factory=dict)
+    _ancestry: list[Member] | None = field(default=None, repr=False, compare=False)
 
     @property
     def subject_bump(self) -> Bump | None:
         return self.members[self.subject.txid].bump
 
     def ancestry(self) -> list[Member]:
-        """The subject and those members that it needs, down to proven ones; parents first.
+        """The subject and those members that it needs, down to proven ones; parents first, the subject last.
 
         Members that the subject does not descend from are left out: nobody vouches for them.
         """
+        if self._ancestry is None:
+            self._ancestry = self._order()
+        return self._ancestry
+
+    def supply(self, members: Iterable[Member]) -> None:
+        """Add members that did not come along."""
+        for member in members:
+            self.members.setdefault(member.transaction.txid, member)
+        self._ancestry = None
+
+    def _order(self) -> list[Member]:
         order: list[Member] = []
         done: set[bytes] = set()
         stack: list[tuple[bytes, bool]] = [(self.subject.txid, False)]

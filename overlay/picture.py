@@ -24,7 +24,7 @@ from store.port import Absent, Document, Insert, Key, Patch, Reader, Write
 @dataclass(slots=True)
 class Picture:
     """The store's knowledge of one transaction. `outputs` and `spends` are by outpoint, for its inputs; the
-    `own_…` ones for its outputs."""
+    `own_…` ones for its outputs. `receipts` are what each topic said when it judged this transaction."""
 
     transaction: Transaction
     stored: Document | None
@@ -33,12 +33,11 @@ class Picture:
     own_outputs: Mapping[Key, Document] = field(default_factory=dict)
     own_spends: Mapping[Key, Document] = field(default_factory=dict)
     sources: dict[bytes, Transaction] = field(default_factory=dict)
+    receipts: Steak = field(init=False)
 
-    @property
-    def receipts(self) -> Steak:
-        """What each topic said when it judged this transaction."""
+    def __post_init__(self) -> None:
         wire = (self.stored or {}).get("receipts") or {}
-        return {topic: TopicResult.from_wire(entry) for topic, entry in wire.items()}
+        self.receipts = {topic: TopicResult.from_wire(entry) for topic, entry in wire.items()}
 
     def holding_topics(self) -> list[str]:
         """Topics that hold a coin which this transaction spends, in a stable order."""
