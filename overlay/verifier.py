@@ -7,6 +7,7 @@ process of its own it can be timed, bounded in memory, and killed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from asyncio.subprocess import PIPE, Process
 
@@ -66,12 +67,23 @@ class ScriptWorker:
         try:
             async with self._lock:
                 failure = await self._exchange(encode_jobs(jobs))
+                code, _, reason = failure.partition(" ")
+                if code == ErrorCode.SCRIPT_TOO_COSTLY:
+                    # What memory it still holds would be missing in the next run.
+                    await self._stop()
         finally:
             self._waiting -= 1
         if failure:
-            raise BadRequest(failure, ErrorCode.SCRIPT_INVALID)
+            raise BadRequest(reason, ErrorCode(code))
 
     async def _exchange(self, request: bytes) -> str:
+        """The worker's reply. One that dies is replaced once: it may have died of something else."""
+        for _ in range(2):
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                return await self._attempt(request)
+        raise BadRequest("the scripts brought down their verifier", ErrorCode.SCRIPT_TOO_COSTLY)
+
+    async def _attempt(self, request: bytes) -> str:
         process = await self._running()
         done = False
         try:
@@ -83,8 +95,6 @@ class ScriptWorker:
             raise BadRequest(
                 f"the scripts did not end within {self._timeout_secs:g} seconds", ErrorCode.SCRIPT_TOO_COSTLY
             ) from error
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise BadRequest("the scripts brought down their verifier", ErrorCode.SCRIPT_TOO_COSTLY) from error
         finally:
             # Also on cancellation: a reply that nobody read must not answer the next request.
             if not done:
@@ -92,7 +102,8 @@ class ScriptWorker:
 
     async def _running(self) -> Process:
         if self._process is None or self._process.returncode is not None:
-            command = (sys.executable, "-m", "overlay.verify_worker", str(self._memory_mib))
+            limits = (str(self._memory_mib), str(self._timeout_secs + 1))
+            command = (sys.executable, "-m", "overlay.verify_worker", *limits)
             self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
         return self._process
 

@@ -1,19 +1,20 @@
 """The process that runs scripts which are not plain, where neither time nor memory can hurt the node.
 
-Started by `overlay/verifier.py` as `python -m overlay.verify_worker <memory limit in MiB>`. Frames on stdin
-and stdout are a u32 length and msgpack: a request is a list of `[raw transaction, [[satoshis, script], …]]`,
-the reply is an empty string, or what failed.
+Started by `overlay/verifier.py` as `python -m overlay.verify_worker <memory in MiB> <seconds a request>`. Frames
+on stdin and stdout are a u32 length and a body: a request is, in msgpack, a list of
+`[raw transaction, [[satoshis, script], …]]`; the reply is empty, or an error code, a space and what failed.
 """
 
 from __future__ import annotations
 
 import resource
+import signal
 import sys
 from typing import BinaryIO
 
 import msgspec
 
-from config.errors import MetawattError
+from config.errors import ErrorCode, MetawattError
 from overlay.transaction import Output, Transaction
 from overlay.verify import SpendJob, run
 
@@ -32,9 +33,9 @@ def _run_all(request: bytes) -> str:
             outputs = tuple(Output(satoshis, script) for satoshis, script in sources)
             run(SpendJob(Transaction.parse(raw), outputs))
     except MetawattError as error:
-        return error.message
+        return f"{error.code} {error.message}"
     except MemoryError:
-        return "the scripts need more memory than they may have"
+        return f"{ErrorCode.SCRIPT_TOO_COSTLY} the scripts need more memory than they may have"
     return ""
 
 
@@ -46,11 +47,14 @@ def _read_frame(stream: BinaryIO) -> bytes | None:
 
 
 def main() -> None:
-    memory_bytes = int(sys.argv[1]) * 1024 * 1024
+    memory_bytes, most_secs = int(sys.argv[1]) * 1024 * 1024, float(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     while (request := _read_frame(stdin)) is not None:
+        # The node kills a worker that takes too long; this ends one whose node has died meanwhile.
+        signal.setitimer(signal.ITIMER_REAL, most_secs)
         reply = _run_all(request).encode()
+        signal.setitimer(signal.ITIMER_REAL, 0)
         stdout.write(len(reply).to_bytes(4, "little") + reply)
         stdout.flush()
 
