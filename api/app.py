@@ -31,29 +31,32 @@ from config.settings import LimitSettings
 from overlay.clock import NowMs, system_now_ms
 
 ROUTES: Final = web.AppKey("routes", tuple)
+EXPOSITION: Final = web.AppKey("exposition", Exposition)
 
 
 def create_app(node: Node, lifecycle: Lifecycle | None = None, now_ms: NowMs = system_now_ms) -> web.Application:
     """The application of a node. Without a lifecycle the node is taken to have started already."""
     lifecycle = lifecycle or Lifecycle(Phase.READY)
     metrics = HttpMetrics()
-    routes, about = _routes(node, lifecycle, metrics, now_ms)
+    exposition = Exposition(metrics, monotonic)
+    routes, about = _routes(node, lifecycle, metrics, exposition, now_ms)
     about.publish(openapi.document(routes, installed_version("metawatt")))
     app = web.Application(client_max_size=node.settings.limits.body_bytes)
     app[ROUTES] = routes
+    app[EXPOSITION] = exposition
     _mount(app, routes, _edge(node, lifecycle, metrics))
     return app
 
 
 def _routes(
-    node: Node, lifecycle: Lifecycle, metrics: HttpMetrics, now_ms: NowMs
+    node: Node, lifecycle: Lifecycle, metrics: HttpMetrics, exposition: Exposition, now_ms: NowMs
 ) -> tuple[tuple[Route, ...], AboutHandler]:
     limits = node.settings.limits
     bodies = Bodies(limits.body_bytes, limits.bodies_bytes, limits.body_timeout_secs)
     submissions = Gate("submissions", limits.concurrent_submissions, limits.waiting_submissions)
     lookups = Gate("lookups", limits.concurrent_lookups, limits.waiting_lookups)
     metrics.watch((submissions, lookups), bodies)
-    about = AboutHandler(node, lifecycle, Exposition(metrics, monotonic), installed_version("metawatt"))
+    about = AboutHandler(node, lifecycle, exposition, installed_version("metawatt"))
     groups: list[Iterable[Route]] = [
         SubmitHandler(node, bodies, submissions).routes(),
         LookupHandler(node, bodies, lookups).routes(),

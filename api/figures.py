@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from api.metrics import HttpMetrics, cumulated
 from api.ports import Node
+from api.tally import Tally
 from overlay.measure import Measures
 
 # Sizes are counted in the database, and anybody may ask for them.
@@ -35,29 +36,49 @@ _GAUGES: Final = {
 
 
 class Exposition:
-    """Renders all metrics. The engine's sizes are asked for again when they are older than `_FRESH_SECS`."""
+    """Renders all metrics. The engine's sizes are asked for again when they are older than `_FRESH_SECS`.
+
+    With a `tally` (several processes serve) counts are those of all processes; what `process_…` and
+    `python_…` tell is of the one that answers.
+    """
 
     def __init__(self, http: HttpMetrics, now_secs: Callable[[], float]) -> None:
         self._now_secs = now_secs
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(http)
-        ProcessCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
+        self._counts = CollectorRegistry(auto_describe=False)
+        self._counts.register(http)
+        self._process = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process)
+        GCCollector(registry=self._process)
         self._stats: Mapping[str, Any] = {}
         self._indexes: Mapping[str, int] = {}
         self._fresh_until = float("-inf")
         # Guards the refresh, so that many askers wait for one count.
         self._lock = asyncio.Lock()
+        self._counted: Measures | None = None
+        self.tally: Tally | None = None
+
+    def count(self, measures: Measures) -> None:
+        """Tell of an engine's counts too, from now on."""
+        if self._counted is None:
+            self._counted = measures
+            self._counts.register(_EngineCounts(measures))
+
+    def counts(self) -> str:
+        """This process's counts."""
+        return generate_latest(self._counts).decode()
 
     async def render(self, node: Node | None) -> str:
-        """The exposition; without the node's figures while it is starting."""
-        text = generate_latest(self._registry).decode()
+        """The exposition; without the engine's part while the node is starting."""
+        if node is not None:
+            self.count(node.engine.measures)
+        counts = await self.tally.total() if self.tally is not None else self.counts()
+        text = counts + generate_latest(self._process).decode()
         if node is None:
             return text
-        figures = CollectorRegistry(auto_describe=False)
+        sizes = CollectorRegistry(auto_describe=False)
         await self._refresh(node)
-        figures.register(_EngineFigures(node.engine.measures, self._stats, self._indexes))
-        return text + generate_latest(figures).decode()
+        sizes.register(_EngineSizes(self._stats, self._indexes))
+        return text + generate_latest(sizes).decode()
 
     async def _refresh(self, node: Node) -> None:
         async with self._lock:
@@ -74,17 +95,14 @@ async def _index_sizes(node: Node) -> dict[str, int]:
     return {name: await node.store.count(collection) for name, collection in collections.items()}
 
 
-class _EngineFigures(Collector):
-    """The engine's counts, and its sizes at one moment."""
+class _EngineSizes(Collector):
+    """The engine's sizes at one moment."""
 
-    def __init__(self, measures: Measures, stats: Mapping[str, Any], indexes: Mapping[str, int]) -> None:
-        self._measures = measures
+    def __init__(self, stats: Mapping[str, Any], indexes: Mapping[str, int]) -> None:
         self._stats = stats
         self._indexes = indexes
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._counts()
-        yield self._stages()
         sizes = GaugeMetricFamily("metawatt_index_entries", "Documents in lookup indexes.", labels=("index",))
         for index, number in self._indexes.items():
             sizes.add_metric((index,), number)
@@ -92,6 +110,17 @@ class _EngineFigures(Collector):
         for key, (name, help_text, factor) in _GAUGES.items():
             if key in self._stats:
                 yield GaugeMetricFamily(name, help_text, value=self._stats[key] * factor)
+
+
+class _EngineCounts(Collector):
+    """What the engine counts."""
+
+    def __init__(self, measures: Measures) -> None:
+        self._measures = measures
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._counts()
+        yield self._stages()
 
     def _counts(self) -> Iterator[Metric]:
         submissions = CounterMetricFamily(

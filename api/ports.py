@@ -107,6 +107,9 @@ class Node(Protocol):
     def headers(self) -> HeaderChain: ...
 
     @property
+    def primary(self) -> bool: ...
+
+    @property
     def identity(self) -> bytes: ...
 
     @property

@@ -9,10 +9,11 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from api.app import create_app
+from api.app import EXPOSITION, create_app
 from api.lifecycle import Lifecycle, Phase
 from api.ports import Node
 from api.protocol import NodeProtocol
+from api.tally import Tally
 from api.workers import Crew, worker_count
 
 _BACKLOG = 1024
@@ -38,6 +39,7 @@ class Server:
             handler_cancellation=False,
             shutdown_timeout=_CLOSE_SECS,
         )
+        self._sharing: asyncio.Task[None] | None = None
         self._listener: asyncio.Server | None = None
         self._port: int | None = None
 
@@ -79,13 +81,24 @@ class Server:
         self._port = int(self._listener.sockets[0].getsockname()[1])
         self._lifecycle.port = self._port
         self._node.listening(self._port)
-        log.info("listening", host=settings.node.host, port=self.port)
+        log.info("listening", host=settings.node.host, port=self.port, primary=self._node.primary)
 
     async def start_node(self) -> None:
         """Start the node, and then take requests that need it."""
         await self._node.start()
+        if worker_count(self._node.settings) > 1:
+            self._share_counts()
         self._lifecycle.phase = Phase.READY
-        log.info("ready", port=self.port)
+        log.info("ready")
+
+    def _share_counts(self) -> None:
+        """Let a scrape of any process tell of all."""
+        exposition = self._runner.app[EXPOSITION]
+        exposition.count(self._node.engine.measures)
+        exposition.tally = Tally(self._node.settings.node.data_dir / "run", exposition.counts)
+        if self._node.primary:
+            exposition.tally.clear()
+        self._sharing = asyncio.create_task(exposition.tally.keep())
 
     async def start(self) -> None:
         """Listen, then start the node."""
@@ -103,6 +116,9 @@ class Server:
         try:
             await self._drain(self._node.settings.node.shutdown_secs)
         finally:
+            if self._sharing is not None:
+                self._sharing.cancel()
+                await asyncio.gather(self._sharing, return_exceptions=True)
             await self._node.stop()
             self._close_listener()
             await self._runner.cleanup()
