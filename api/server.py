@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import structlog
 from aiohttp import web
@@ -14,7 +12,7 @@ from api.lifecycle import Lifecycle, Phase
 from api.ports import Node
 from api.protocol import NodeProtocol
 from api.tally import Tally
-from api.workers import Crew, worker_count
+from api.workers import worker_count
 
 _BACKLOG = 1024
 _LINGER_SECS = 2.0
@@ -134,34 +132,3 @@ class Server:
             self._listener.close()
         if self._runner.server is not None:
             self._runner.server.pre_shutdown()
-
-
-async def serve(node: Node, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, also while the node is still starting; the caller turns signals into it.
-    A node whose start fails is stopped as well."""
-    server = Server(node)
-    crew = Crew(node.settings)
-    try:
-        await server.listen()
-        await _until(stop, server.start_node())
-        if not stop.is_set():
-            crew.start(server.port)
-        await stop.wait()
-    finally:
-        await crew.stop()
-        await server.stop()
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, or give it up when told to stop."""
-    working = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        if not working.done():
-            working.cancel()
-        await asyncio.wait((working,))
-    if not working.cancelled():
-        working.result()

@@ -10,20 +10,13 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-import signal
-import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 import structlog
-import uvloop
 
-from config.logging import configure_logging
 from config.settings import Settings
-
-SWITCH_INTERVAL_SECS = 0.0005
-"""The store's threads hand results to the event loop thousands of times a second; at the usual 5 ms the loop
-would keep them waiting for the interpreter."""
 
 _MOST_BY_DEFAULT = 4
 _RESPAWN_SECS = 1.0
@@ -40,10 +33,12 @@ def worker_count(settings: Settings) -> int:
 
 
 class Crew:
-    """The processes beside the first. One that dies is replaced; all end with the first, however it ends."""
+    """The processes beside the first, each running `work(settings, port, pipe)`. One that dies is replaced; the
+    pipe becomes readable when the first process ends, however it ends."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, work: Callable[[Settings, int, Connection], None]) -> None:
         self._settings = settings
+        self._work = work
         self._count = worker_count(settings) - 1
         self._context = multiprocessing.get_context("spawn")
         self._keepers: list[asyncio.Task[None]] = []
@@ -66,7 +61,7 @@ class Crew:
         while True:
             reading, writing = self._context.Pipe(duplex=False)
             process = self._context.Process(
-                target=run_worker, args=(self._settings, port, reading), name=f"metawatt worker {number}"
+                target=self._work, args=(self._settings, port, reading), name=f"metawatt worker {number}"
             )
             process.start()
             reading.close()
@@ -98,30 +93,3 @@ async def _ended(process: SpawnProcess, timeout_secs: float) -> None:
         process.kill()
         await _sentinel(process)
     process.join()
-
-
-def run_worker(settings: Settings, port: int, parent: Connection) -> None:
-    """A worker's process: serve until told to stop, or until the first process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    configure_logging(settings.log)
-    sys.setswitchinterval(SWITCH_INTERVAL_SECS)
-    own = settings.model_copy(update={"node": settings.node.model_copy(update={"port": port})})
-    uvloop.run(_work(own, parent))
-
-
-async def _work(settings: Settings, parent: Connection) -> None:
-    from api.node import Node  # noqa: PLC0415 - the node's module is not needed to start workers
-    from api.server import Server  # noqa: PLC0415
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # Nothing is ever sent: the pipe becomes readable when the first process ends.
-    loop.add_reader(parent.fileno(), stop.set)
-    server = Server(Node(settings, primary=False))
-    try:
-        await server.start_node()
-        await server.listen()
-        await stop.wait()
-    finally:
-        await server.stop()

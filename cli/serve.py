@@ -15,14 +15,10 @@ import structlog
 import uvloop
 
 from api.node import Node
-from api.server import serve
+from api.serve import SWITCH_INTERVAL_SECS, serve
 from config.load import SettingsInvalid
 from config.logging import configure_logging
 from config.settings import Settings
-
-# The store's threads hand results to the event loop thousands of times a second; at the usual 5 ms the loop
-# would keep them waiting for the interpreter.
-SWITCH_INTERVAL_SECS = 0.0005
 
 _ADDRESS_FAULTS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM})
 

@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from api.node import Node
-from api.server import Server, serve
+from api.serve import serve
+from api.server import Server
 
 
 async def test_a_starting_node_answers_what_it_can(launch: Any) -> None:

@@ -1,0 +1,78 @@
+"""Serving: the first process with its server and its crew, and what each further process runs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import uvloop
+
+from api import ports
+from api.node import Node
+from api.server import Server
+from api.workers import Crew
+from config.logging import configure_logging
+from config.settings import Settings
+
+SWITCH_INTERVAL_SECS: Final = 0.0005
+"""The store's threads hand results to the event loop thousands of times a second; at the usual 5 ms the loop
+would keep them waiting for the interpreter."""
+
+
+async def serve(node: ports.Node, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, also while the node is still starting; the caller turns signals into it.
+    A node whose start fails is stopped as well."""
+    server = Server(node)
+    crew = Crew(node.settings, run_worker)
+    try:
+        await server.listen()
+        await _until(stop, server.start_node())
+        if not stop.is_set():
+            crew.start(server.port)
+        await stop.wait()
+    finally:
+        await crew.stop()
+        await server.stop()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, or give it up when told to stop."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+        await asyncio.wait((working,))
+    if not working.cancelled():
+        working.result()
+
+
+def run_worker(settings: Settings, port: int, parent: Connection) -> None:
+    """A worker's process: serve until told to stop, or until the first process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging(settings.log)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECS)
+    own = settings.model_copy(update={"node": settings.node.model_copy(update={"port": port})})
+    uvloop.run(_work(own, parent))
+
+
+async def _work(settings: Settings, parent: Connection) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # Nothing is ever sent: the pipe becomes readable when the first process ends.
+    loop.add_reader(parent.fileno(), stop.set)
+    server = Server(Node(settings, primary=False))
+    try:
+        await server.start_node()
+        await server.listen()
+        await stop.wait()
+    finally:
+        await server.stop()
