@@ -1,0 +1,54 @@
+"""What the README promises a newcomer, tried: its example, its curl lines, its links."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+async def test_the_example_issues_and_finds_a_certificate(running: Any) -> None:
+    command = [
+        sys.executable,
+        "examples/first_certificate.py",
+        running.url,
+        str(running.node.settings.node.data_dir),
+    ]
+    script = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    out, _ = await script.communicate()
+    assert script.returncode == 0
+    assert b"'tm_metawatt_gc_solar_pv_de': {'outputsToAdmit': [0]" in out
+    assert b"1 certificates of solar power from Germany" in out
+
+
+async def test_its_curl_lines_are_answered(running: Any) -> None:
+    lines = [
+        shlex.split(line.replace("\\\n", " ")) for line in re.findall(r"^curl (?:.*\\\n)*.*", README, re.MULTILINE)
+    ]
+    assert len(lines) == 4
+    async with aiohttp.ClientSession() as session:
+        for words in lines:
+            url = next(word for word in words if word.startswith("http")).replace(
+                "http://127.0.0.1:8080", running.url
+            )
+            headers = dict(words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H")
+            if "--data-binary" in words:
+                continue  # its file is the reader's own
+            body = words[words.index("-d") + 1] if "-d" in words else None
+            async with session.request("POST" if body else "GET", url, data=body, headers=headers) as reply:
+                assert reply.status == 200, (url, await reply.text())
+                json.loads(await reply.text())
+
+
+def test_its_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
