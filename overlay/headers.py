@@ -128,6 +128,8 @@ class HeaderChain:
         for height in old[:_MOST_OLD_HEIGHTS]:
             for header in await self._source.range(height, 1):
                 check_work(header)
+                if header.height != height:
+                    raise Unavailable(f"the headers service gave the header at {header.height} for {height}")
                 if len(self._old_roots) >= _OLD_CACHE:
                     self._old_roots.pop(next(iter(self._old_roots)))
                 self._old_roots[header.height] = header.merkle_root
