@@ -44,7 +44,7 @@ def test_signatures(key: PrivateKey, digest: bytes) -> None:
     assert signature == key.sign(digest)
     assert verify(signature, digest, key.public)
     assert not verify(signature, sha256(digest).digest(), key.public)
-    assert not verify(signature, digest, PrivateKey.from_int(5).public)
+    assert not verify(signature, digest, key.derive(PROTOCOL, "1", "self").public)
     sdk = load_sdk()
     twin = sdk.PrivateKey(int.from_bytes(key.secret, "big"))
     assert twin.public_key().serialize() == key.public
