@@ -24,7 +24,7 @@ from overlay.hydrate import load_members
 from overlay.lookup_service import Event
 from overlay.outbox import outbox_entry
 from overlay.picture import Picture, guards, read_picture, record_outputs, record_spends, seen_result
-from overlay.records import TRANSACTIONS
+from overlay.records import DESCENTS, TRANSACTIONS
 from overlay.steak import Steak, TopicResult
 from overlay.topic import Coin, Mode, Submission
 from overlay.transaction import Transaction, outpoint, show_outpoint
@@ -224,6 +224,12 @@ class Admitter:
         if not picture.receipts:
             ancestors = offer.envelope.ancestry()[:-1]
             writes += [Insert(TRANSACTIONS, self._document(member), keep=True) for member in ancestors]
+            writes += [
+                Insert(DESCENTS, {"_id": spend.source_txid + member.transaction.txid}, keep=True)
+                for member in ancestors
+                if member.bump is None
+                for spend in member.transaction.inputs
+            ]
         own = self._document(offer.envelope.members[offer.subject.txid])
         stored = picture.stored
         if stored is None:

@@ -1,7 +1,8 @@
 """Eviction: taking back what was admitted, when the network refused it or the chain overtook it.
 
 A transaction goes with everything that descends from it, in one atomic commit; the coins that they had spent
-are live again, and why they went is kept.
+are live again, and why they went is kept. A mere ancestor, which no topic judged, goes alike: what stands on
+it cannot be mined without it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import structlog
 from overlay.events import writes_for
 from overlay.ground import Ground
 from overlay.lookup_service import Event, OutputRef, OutputRemoved, OutputUnspent
-from overlay.records import EVICTIONS, OUTPUTS, SPENDS, TRANSACTIONS, applied, outputs_of
-from overlay.transaction import Transaction, split_outpoint
-from store.port import Conflict, Delete, Document, Put, Write
+from overlay.records import DESCENTS, EVICTIONS, OUTPUTS, SPENDS, TRANSACTIONS, descents_from, outputs_of
+from overlay.transaction import Transaction, outpoint, split_outpoint
+from store.port import Absent, Conflict, Delete, Document, Put, Write
 
 _ATTEMPTS = 8
 
@@ -25,11 +26,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Doomed:
-    """A transaction that goes, its outputs' documents, and the transaction parsed."""
+    """A transaction that goes, parsed; its outputs' documents, and the outpoints that nobody spends."""
 
     document: Document
     transaction: Transaction
     outputs: list[Document] = field(default_factory=list)
+    unspent: list[bytes] = field(default_factory=list)
 
 
 class Evictor:
@@ -40,7 +42,7 @@ class Evictor:
         self._now_ms = ground.now_ms
 
     async def evict(self, txid: bytes, reason: str, *, even_proven: bool = False) -> int:
-        """Evict an applied transaction and its descendants; how many went. A proven one stays, unless told."""
+        """Evict a stored transaction and its descendants; how many went. A proven one stays, unless told."""
         for _ in range(_ATTEMPTS):
             doomed = await self._descendants(txid)
             root = doomed.get(txid)
@@ -52,22 +54,30 @@ class Evictor:
                 continue
             self._measures.events["evicted"] += len(doomed)
             log.warning("evicted", txid=txid[::-1].hex(), transactions=len(doomed), reason=reason)
-            return len(doomed)
+            return len(doomed) + await self._evict_late(doomed, reason)
         return 0
 
+    async def _evict_late(self, doomed: Mapping[bytes, _Doomed], reason: str) -> int:
+        """Descents that were recorded while the doomed were gathered."""
+        late = [await descents_from(self._store, txid) for txid in doomed]
+        return sum([await self.evict(txid, reason, even_proven=True) for txid in set().union(*late)])
+
     async def _descendants(self, txid: bytes) -> dict[bytes, _Doomed]:
-        """The transaction and all applied ones that spend what it made, it first."""
+        """The transaction and all stored ones that spend what it made, it first."""
         doomed: dict[bytes, _Doomed] = {}
         waiting = [txid]
         while waiting:
             current = waiting.pop()
             document = await self._store.get(TRANSACTIONS, current)
-            if current in doomed or document is None or not applied(document):
+            if current in doomed or document is None:
                 continue
             entry = _Doomed(document, Transaction.parse(document["raw"]), await outputs_of(self._store, current))
             doomed[current] = entry
-            own = [current + index.to_bytes(4, "little") for index in range(len(entry.transaction.outputs))]
-            waiting += [spend["txid"] for spend in (await self._store.get_many(SPENDS, own)).values()]
+            own = [outpoint(current, index) for index in range(len(entry.transaction.outputs))]
+            spends = await self._store.get_many(SPENDS, own)
+            entry.unspent = [key for key in own if key not in spends]
+            waiting += [spend["txid"] for spend in spends.values()]
+            waiting += await descents_from(self._store, current)
         return doomed
 
     async def _writes(self, doomed: Mapping[bytes, _Doomed], root: bytes, reason: str) -> list[Write]:
@@ -77,6 +87,7 @@ class Evictor:
             why = reason if txid == root else f"descends from evicted transaction {root[::-1].hex()}"
             writes.append(Delete(TRANSACTIONS, txid, expect={"rev": entry.document["rev"]}))
             writes.append(Put(EVICTIONS, {"_id": txid, "at_ms": self._now_ms(), "reason": why}))
+            writes += [Absent(SPENDS, key) for key in entry.unspent]
             for output in entry.outputs:
                 writes.append(Delete(OUTPUTS, output["_id"], expect={"topics": output["topics"]}))
                 events += [OutputRemoved(ref, evicted=True) for ref in _refs(output)]
@@ -90,7 +101,9 @@ class Evictor:
     ) -> tuple[list[Write], list[Event]]:
         outpoints = [spend.outpoint for spend in transaction.inputs]
         spends, coins = await self._store.get_each([(SPENDS, outpoints), (OUTPUTS, outpoints)])
-        writes: list[Write] = []
+        writes: list[Write] = [
+            Delete(DESCENTS, spend.source_txid + transaction.txid) for spend in transaction.inputs
+        ]
         events: list[Event] = []
         for key, spend in spends.items():
             if spend["txid"] != transaction.txid:

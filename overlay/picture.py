@@ -107,11 +107,13 @@ def seen_result(previous: TopicResult | None, result: TopicResult) -> TopicResul
 
 
 def guards(picture: Picture, admitted: Iterable[int]) -> list[Write]:
-    """Guards on what the picture did not show: coins that may have come, children that may have come."""
+    """Guards on what the picture showed: coins that may have gone or come, or been taken by another topic,
+    children that may have come."""
     writes: list[Write] = [
-        Absent(OUTPUTS, spend.outpoint)
+        Patch(OUTPUTS, spend.outpoint, {}, expect={"topics": picture.outputs[spend.outpoint]["topics"]})
+        if spend.outpoint in picture.outputs
+        else Absent(OUTPUTS, spend.outpoint)
         for spend in picture.transaction.inputs
-        if spend.outpoint not in picture.outputs
     ]
     own = (outpoint(picture.transaction.txid, index) for index in admitted)
     writes += [Absent(SPENDS, op) for op in own if op not in picture.own_spends]

@@ -3,6 +3,7 @@
     transactions   txid          raw bytes, newest proof, and for judged ones the receipt of each topic
     outputs        outpoint      an admitted output and the topics that admitted it
     spends         outpoint      which applied transaction spends it, and which topics kept it as history
+    descents       txid+txid     what an unproven ancestor that no topic judged spends from, and itself
     conflicts      outpoint+txid an unproven double spend that was refused: recorded and shown
     waiting        txid          submissions whose coins are not here yet (children before parents)
     evictions      txid          why a transaction that had been admitted is gone
@@ -34,7 +35,8 @@ OUTPUTS: Final = Collection(
     fields={"seq": "int"},
     indexes=(Index("by_seq", ("seq",)),),
 )
-SPENDS: Final = Collection("spends", key="bytes", clustered=True)
+SPENDS: Final = Collection("spends", key="bytes")
+DESCENTS: Final = Collection("descents", key="bytes", clustered=True)
 CONFLICTS: Final = Collection(
     "conflicts",
     key="bytes",
@@ -60,6 +62,7 @@ ENGINE_COLLECTIONS: Final = (
     TRANSACTIONS,
     OUTPUTS,
     SPENDS,
+    DESCENTS,
     CONFLICTS,
     WAITING,
     EVICTIONS,
@@ -82,6 +85,20 @@ def outpoint_range(txid: bytes) -> tuple[bytes, bytes | None]:
     following = int.from_bytes(txid, "big") + 1
     upper = following.to_bytes(32, "big") + bytes(4) if following < 1 << 256 else None
     return txid + bytes(4), upper
+
+
+async def descents_from(reader: Reader, txid: bytes) -> set[bytes]:
+    """Txids of mere ancestors that spend from this transaction."""
+    children: set[bytes] = set()
+    after = None
+    while True:
+        page = await reader.find(
+            DESCENTS, Find(lower=txid + bytes(32), upper=txid + b"\xff" * 32, limit=1000, after=after)
+        )
+        children.update(document["_id"][32:] for document in page.documents)
+        after = page.last
+        if after is None:
+            return children
 
 
 async def outputs_of(reader: Reader, txid: bytes) -> list[Document]:
