@@ -35,7 +35,7 @@ OUTPUTS: Final = Collection(
     fields={"seq": "int"},
     indexes=(Index("by_seq", ("seq",)),),
 )
-SPENDS: Final = Collection("spends", key="bytes")
+SPENDS: Final = Collection("spends", key="bytes", clustered=True)
 DESCENTS: Final = Collection("descents", key="bytes", clustered=True)
 CONFLICTS: Final = Collection(
     "conflicts",
