@@ -156,7 +156,8 @@ async def load_members(reader: Reader, txids: Iterable[bytes]) -> list[Member]:
 
 
 async def hydrate(reader: Reader, formula: Formula, most_history: int, most_bytes: int) -> OutputList:
-    """Turn a formula into an answer; `BadRequest(RESPONSE_TOO_LARGE)` when its transactions exceed `most_bytes`."""
+    """Turn a formula into an answer; `BadRequest(RESPONSE_TOO_LARGE)` when its transactions and
+    their proofs exceed `most_bytes`."""
     roots = {found.txid for found in formula.found}
     histories = {
         (found.txid, depth): await _history(reader, found.txid, depth)
@@ -164,7 +165,8 @@ async def hydrate(reader: Reader, formula: Formula, most_history: int, most_byte
         if (depth := min(found.history or 0, most_history))
     }
     kept = await load_kept(reader, roots.union(*histories.values()))
-    if sum(len(entry.raw) for entry in kept.values()) > most_bytes:
+    paths = {entry.bump for entry in kept.values() if entry.bump is not None}
+    if sum(len(entry.raw) for entry in kept.values()) + sum(map(len, paths)) > most_bytes:
         raise BadRequest(f"the answer exceeds {most_bytes} bytes; ask for less", ErrorCode.RESPONSE_TOO_LARGE)
     outputs = [
         FoundOutput(
