@@ -215,6 +215,7 @@ def verify_limits(settings: Settings) -> VerifyLimits:
         inputs=limits.beef_inputs,
         script_bytes=limits.script_bytes,
         sigops=limits.script_sigops,
+        hashed_bytes=limits.script_hashed_bytes,
         inline_script_bytes=limits.inline_script_bytes,
         inline_sigops=limits.inline_sigops,
         coinbase_maturity=settings.chain.coinbase_maturity,

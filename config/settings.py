@@ -84,6 +84,9 @@ class LimitSettings(Section):
     beef_inputs: int = Field(5000, ge=1, description="Most inputs over all unproven transactions of one BEEF.")
     script_bytes: int = Field(500_000, ge=1000, description="Largest script that is executed.")
     script_sigops: int = Field(10_000, ge=1, description="Most signature checks in the scripts of one submission.")
+    script_hashed_bytes: int = Field(
+        64_000_000, ge=1000, description="Most bytes that the signature checks of one submission may hash."
+    )
     inline_script_bytes: int = Field(
         20_000,
         ge=0,

@@ -1,4 +1,4 @@
-"""The asynchronous side of verification: plain scripts run at once, all others in a worker process.
+"""The asynchronous side of verification: few plain scripts run at once, others in worker processes.
 
 The native VM never lets go of the interpreter, so a costly script would stop every other client; in a
 process of its own it can be timed, bounded in memory, and killed.
@@ -13,12 +13,12 @@ from asyncio.subprocess import PIPE, Process
 
 from config.errors import BadRequest, Busy, ErrorCode
 from overlay.envelope import Envelope
-from overlay.verify import Roots, SpendJob, VerifyLimits, prepare, run, runs_inline
+from overlay.verify import Roots, SpendJob, VerifyLimits, are_plain, prepare, run, runs_inline
 from overlay.verify_worker import encode_jobs
 
 
 class Verifier:
-    """Verifies envelopes against a header chain. One event loop; `close` ends the worker."""
+    """Verifies envelopes against a header chain. One event loop; `close` ends its workers."""
 
     def __init__(
         self,
@@ -31,6 +31,8 @@ class Verifier:
     ) -> None:
         self._roots = roots
         self._limits = limits or VerifyLimits()
+        # Scripts of unknown cost have a queue of their own: those of known shape need not wait behind them.
+        self._plain_worker = ScriptWorker(timeout_secs, waiting, memory_mib)
         self._worker = ScriptWorker(timeout_secs, waiting, memory_mib)
 
     async def verify(self, envelope: Envelope) -> None:
@@ -40,10 +42,13 @@ class Verifier:
         if runs_inline(jobs, self._limits):
             for job in jobs:
                 run(job)
+        elif are_plain(jobs, self._limits):
+            await self._plain_worker.run(jobs)
         else:
             await self._worker.run(jobs)
 
     async def close(self) -> None:
+        await self._plain_worker.close()
         await self._worker.close()
 
 

@@ -48,6 +48,7 @@ class VerifyLimits:
     inputs: int = 5000
     script_bytes: int = 500_000
     sigops: int = 10_000
+    hashed_bytes: int = 64_000_000
     inline_script_bytes: int = 20_000
     inline_sigops: int = 24
     inline_hashed_bytes: int = 1_000_000
@@ -160,15 +161,24 @@ def _check_value(transaction: Transaction, sources: Sequence[Output]) -> None:
 
 
 def _check_cost(jobs: Sequence[SpendJob], limits: VerifyLimits) -> None:
-    sigops = 0
+    sigops = hashed_bytes = 0
     for job in jobs:
         for spend, source in zip(job.transaction.inputs, job.sources, strict=True):
             if len(spend.unlocking_script) > limits.script_bytes or len(source.script) > limits.script_bytes:
                 raise BadRequest(f"a script may have {limits.script_bytes} bytes", ErrorCode.SCRIPT_TOO_COSTLY)
+            checks = 1
             if not is_plain(spend, source, limits):
-                sigops += _count_checksigs(spend.unlocking_script) + _count_checksigs(source.script)
+                checks = _count_checksigs(spend.unlocking_script) + _count_checksigs(source.script)
+                sigops += checks
+            # Each check hashes the transaction that spends, and the script that is spent.
+            hashed_bytes += checks * (len(job.transaction.raw) + len(source.script))
     if sigops > limits.sigops:
         raise BadRequest(f"scripts may check {limits.sigops} signatures", ErrorCode.SCRIPT_TOO_COSTLY)
+    if hashed_bytes > limits.hashed_bytes:
+        raise BadRequest(
+            f"signature checks may hash {limits.hashed_bytes} bytes, these {hashed_bytes}",
+            ErrorCode.SCRIPT_TOO_COSTLY,
+        )
 
 
 def _count_checksigs(script: bytes) -> int:
@@ -183,6 +193,11 @@ def runs_inline(jobs: Sequence[SpendJob], limits: VerifyLimits) -> bool:
     # Each signature hashes its whole transaction.
     if sum(len(job.sources) * len(job.transaction.raw) for job in jobs) > limits.inline_hashed_bytes:
         return False
+    return are_plain(jobs, limits)
+
+
+def are_plain(jobs: Sequence[SpendJob], limits: VerifyLimits) -> bool:
+    """Whether every spend is of a known shape, so that its cost is known."""
     return all(
         is_plain(spend, source, limits)
         for job in jobs
