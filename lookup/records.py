@@ -100,6 +100,7 @@ CERTIFICATES: Final = Collection(
         Index("lost", ("lost", "seq"), partial=True),
         Index("lost_period", ("lost", "period_start"), partial=True),
     ),
+    family="txid",
 )
 NOTICES: Final = Collection(
     "metawatt_notices",

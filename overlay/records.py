@@ -28,14 +28,16 @@ TRANSACTIONS: Final = Collection(
         Index("by_height", ("height",), partial=True),
         Index("pending", ("pending_ms",), partial=True),
     ),
+    family="txid",
 )
 OUTPUTS: Final = Collection(
     "outputs",
     key="bytes",
     fields={"seq": "int"},
     indexes=(Index("by_seq", ("seq",)),),
+    family="txid",
 )
-SPENDS: Final = Collection("spends", key="bytes", clustered=True)
+SPENDS: Final = Collection("spends", key="bytes", family="txid")
 DESCENTS: Final = Collection("descents", key="bytes", clustered=True)
 CONFLICTS: Final = Collection(
     "conflicts",

@@ -33,13 +33,18 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection, declared once. `clustered` keeps small documents inside the key's own tree."""
+    """A collection, declared once. `clustered` keeps small documents inside the key's own tree.
+
+    Collections of one `family` have bytes keys that begin alike (with a txid, say): a driver may keep these
+    keys together, so that documents which are written together are found together.
+    """
 
     name: str
     key: Kind
     fields: Mapping[str, Kind] = field(default_factory=dict)
     indexes: tuple[Index, ...] = ()
     clustered: bool = False
+    family: str = ""
 
     def index(self, name: str) -> Index:
         """The index of that name; KeyError when none is declared."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from store.port import Find, Key, Page, Total
-from store.sqlite_table import Table, quoted
-from store.sqlite_walk import select, source, where
-from store.values import KEY_FIELD
+from store.sqlite_keys import quoted
+from store.sqlite_table import Table
+from store.sqlite_walk import covering, select
 from store.walk import Segment, Walk
 
 Read: TypeAlias = Callable[[sqlite3.Connection], Any]
@@ -25,7 +25,7 @@ def rows_by_key(connection: sqlite3.Connection, table: Table, keys: Iterable[Key
         chunk: list[Key | None] = [*wanted[start : start + _KEYS_PER_SELECT]]
         chunk.extend([None] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk)))
         marks = ",".join("?" * len(chunk))
-        sql = f"SELECT {table.column_list} FROM {table.name} WHERE {quoted(KEY_FIELD)} IN ({marks})"  # noqa: S608
+        sql = f"SELECT {table.column_list} FROM {table.name} WHERE {table.keys.holding(marks)}"  # noqa: S608
         rows.update((row[0], row) for row in connection.execute(sql, chunk).fetchall())
     return rows
 
@@ -58,8 +58,8 @@ def _page(
 
 def count(connection: sqlite3.Connection, table: Table, find: Find) -> int:
     """How many documents a walk covers."""
-    clause, values = where(Walk(table.collection, find).covered())
-    ((number,),) = connection.execute(f"SELECT COUNT(*) FROM {source(table, find)}{clause}", values).fetchall()  # noqa: S608
+    covered, values = covering(table, find, is_counted=True)
+    ((number,),) = connection.execute(f"SELECT COUNT(*){covered}", values).fetchall()
     return int(number)
 
 
@@ -67,10 +67,10 @@ def aggregate(
     connection: sqlite3.Connection, table: Table, find: Find, group_by: Sequence[str], total: str
 ) -> list[Total]:
     """Counts and sums by group. The sum is taken in two halves, since SQLite's own stops at 64 bits."""
-    clause, values = where(Walk(table.collection, find).covered())
+    covered, values = covering(table, find)
     groups, summed = [quoted(name) for name in group_by], quoted(total)
     sums = f"COUNT(*), COALESCE(SUM({summed} >> 32), 0), COALESCE(SUM({summed} & 4294967295), 0)"
     tail = f" GROUP BY {', '.join(groups)} ORDER BY {', '.join(groups)}" if groups else ""
-    sql = f"SELECT {', '.join([*groups, sums])} FROM {source(table, find)}{clause}{tail}"  # noqa: S608
+    sql = f"SELECT {', '.join([*groups, sums])}{covered}{tail}"
     rows = connection.execute(sql, values).fetchall()
     return [Total(tuple(row[:-3]), row[-3], (row[-2] << 32) + row[-1]) for row in rows if groups or row[-3]]

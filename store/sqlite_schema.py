@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from config.errors import Internal
 from store.port import Collection, Kind, StoreTooNew
-from store.sqlite_table import COLUMN_TYPES, DOC_COLUMN, Table, decoded_rest, encoded_rest, quoted
+from store.sqlite_keys import quoted
+from store.sqlite_table import COLUMN_TYPES, DOC_COLUMN, Table, decoded_rest, encoded_rest
 from store.values import KEY_FIELD
 
 _KINDS: Final[Mapping[str, Kind]] = {sql: kind for kind, sql in COLUMN_TYPES.items()}
@@ -65,6 +66,16 @@ def _apply_steps(connection: sqlite3.Connection) -> None:
         connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
 
 
+def _number(connection: sqlite3.Connection, collection: Collection) -> int:
+    """The collection's number in its family's tree, given when it is first declared; 0 without a family."""
+    if not collection.family:
+        return 0
+    name = f"{collection.family}:{collection.name}"
+    connection.execute("INSERT OR IGNORE INTO meta SELECT ?, COUNT(*) FROM meta", (name,))
+    ((number,),) = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchall()
+    return int(number)
+
+
 def _columns(connection: sqlite3.Connection, collection: Collection) -> dict[str, str]:
     rows = connection.execute(f"PRAGMA table_info({quoted(collection.name)})").fetchall()
     return {row[1]: row[2] for row in rows}
@@ -77,7 +88,7 @@ def _apply_collection(connection: sqlite3.Connection, collection: Collection) ->
         if name in existing and existing[name] != COLUMN_TYPES[kind]:
             raise Internal(f"{collection.name}.{name} is {existing[name]} in the database, not {kind}")
     found = {name: _KINDS[sql] for name, sql in existing.items() if name not in (KEY_FIELD, DOC_COLUMN)}
-    table = Table(collection, found)
+    table = Table(collection, found, _number(connection, collection))
     if not existing:
         for statement in table.create_sql():
             connection.execute(statement)
@@ -93,22 +104,22 @@ def _add_columns(connection: sqlite3.Connection, table: Table, names: Sequence[s
         sql_type = COLUMN_TYPES[table.kinds[name]]
         connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {quoted(name)} {sql_type}")
     assignments = ", ".join(f"{quoted(name)} = ?" for name in (*names, DOC_COLUMN))
-    update = f"UPDATE {table.name} SET {assignments} WHERE {quoted(KEY_FIELD)} = ?"  # noqa: S608
-    for key, blob in _documents(connection, table):
+    update = f"UPDATE {table.name} SET {assignments} WHERE {table.place} = ?"  # noqa: S608
+    for place, blob in _documents(connection, table):
         rest = decoded_rest(blob)
         if any(name in rest for name in names):
             values = [table.value(name, rest.pop(name, None)) for name in names]
-            connection.execute(update, (*values, encoded_rest(rest), key))
+            connection.execute(update, (*values, encoded_rest(rest), place))
 
 
 def _documents(connection: sqlite3.Connection, table: Table) -> Iterator[tuple[Any, bytes]]:
-    """All keys with undeclared fields, a bounded number in memory at a time."""
-    key, doc = quoted(KEY_FIELD), quoted(DOC_COLUMN)
-    sql = f"SELECT {key}, {doc} FROM {table.name} WHERE {{}} ORDER BY {key} LIMIT {_BACKFILL_ROWS}"  # noqa: S608
+    """The places of all rows with undeclared fields, and these, a bounded number in memory at a time."""
+    place, doc = table.place, quoted(DOC_COLUMN)
+    sql = f"SELECT {place}, {doc} FROM {table.name} WHERE {{}} ORDER BY {place} LIMIT {_BACKFILL_ROWS}"  # noqa: S608
     rows = connection.execute(sql.format("TRUE")).fetchall()
     while rows:
         yield from ((row[0], row[1]) for row in rows if row[1] is not None)
-        rows = connection.execute(sql.format(f"{key} > ?"), (rows[-1][0],)).fetchall()
+        rows = connection.execute(sql.format(f"{place} > ?"), (rows[-1][0],)).fetchall()
 
 
 def _apply_indexes(connection: sqlite3.Connection, table: Table) -> None:

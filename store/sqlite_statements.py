@@ -19,7 +19,8 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from store.grouping import Row, Step
 from store.port import Absent, Conflict, Delete, Document, Insert, Key, Patch, Put, Write
-from store.sqlite_table import DOC_COLUMN, Table, decoded_rest, encoded_rest, quoted
+from store.sqlite_keys import quoted
+from store.sqlite_table import DOC_COLUMN, Table, decoded_rest, encoded_rest
 from store.values import KEY_FIELD
 
 _MAX_ROWS: Final = 512
@@ -59,32 +60,27 @@ def _flat(rows: Sequence[Row], count: int, width: int) -> list[Any]:
     return values
 
 
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
+
+
 def _exists(cursor: sqlite3.Cursor, table: Table, key: Key) -> bool:
-    sql = f"SELECT 1 FROM {table.name} WHERE {quoted(KEY_FIELD)} = ?"  # noqa: S608
-    return bool(cursor.execute(sql, (key,)).fetchall())
+    return bool(cursor.execute(table.keys.existing("?"), (key,)).fetchall())
 
 
 class InsertRows:
-    """INSERT of whole rows; `on_conflict` says what happens to a key that exists."""
+    """INSERT of whole rows. A key that exists is a `Conflict`, or its row is left as it is when `is_kept`."""
 
-    def __init__(self, table: Table, on_conflict: str = "") -> None:
+    def __init__(self, table: Table, *, is_kept: bool = False) -> None:
         self._width = len(table.columns)
         self._head = f"INSERT INTO {table.name} ({table.column_list}) "
-        self._tail = on_conflict
+        self._tail = f" AND NOT EXISTS ({table.keys.existing('column1')})" if is_kept else ""
+        self._keys = table.keys
         self._name = table.collection.name
 
-    @classmethod
-    def keeping(cls, table: Table) -> InsertRows:
-        return cls(table, f" ON CONFLICT ({quoted(KEY_FIELD)}) DO NOTHING")
-
-    @classmethod
-    def replacing(cls, table: Table) -> InsertRows:
-        changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in table.columns[1:])
-        return cls(table, f" ON CONFLICT ({quoted(KEY_FIELD)}) DO UPDATE SET {changes}")
-
     def _sql(self, count: int) -> str:
-        if count == 1:
-            return self._head + _values(1, self._width) + self._tail
+        if count == 1 and not self._tail:
+            return self._head + _values(1, self._width)
         rows = f"SELECT * FROM ({_values(count, self._width)}) WHERE column1 IS NOT NULL"  # noqa: S608
         return self._head + rows + self._tail
 
@@ -93,8 +89,21 @@ class InsertRows:
             for chunk in _chunks(rows, self._width):
                 count = _padded_length(len(chunk))
                 cursor.execute(self._sql(count), _flat(chunk, count, self._width))
+                self._keys.link(cursor)
         except sqlite3.IntegrityError as error:
             raise Conflict(f"a document of {self._name} exists already") from error
+
+
+class PutRows:
+    """UPDATE of the rows whose keys exist, INSERT of the others."""
+
+    def __init__(self, table: Table) -> None:
+        self._update = PatchColumns(table, table.columns[1:], (), must_exist=False)
+        self._insert = InsertRows(table, is_kept=True)
+
+    def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
+        self._update.run(cursor, rows)
+        self._insert.run(cursor, rows)
 
 
 class PatchColumns:
@@ -105,8 +114,7 @@ class PatchColumns:
         self._width = 1 + len(changes) + len(expect)
         self._must_exist = must_exist
         assignments = [f"{quoted(name)} = v.column{i}" for i, name in enumerate(changes, 2)]
-        key = quoted(KEY_FIELD)
-        conditions = [f"t.{key} = v.column1"]
+        conditions = [table.keys.matching("t", "v.column1")]
         conditions += [f"t.{quoted(name)} IS v.column{i}" for i, name in enumerate(expect, 2 + len(changes))]
         self._head = f"UPDATE {table.name} AS t SET {', '.join(assignments)} FROM ("  # noqa: S608
         self._tail = f") AS v WHERE {' AND '.join(conditions)}"
@@ -134,11 +142,10 @@ class PatchDocument:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        key = quoted(KEY_FIELD)
-        columns = table.columns[1:]
-        assignments = ", ".join(f"{quoted(name)} = ?" for name in columns)
-        self._select = f"SELECT {table.column_list} FROM {table.name} WHERE {key} = ?"  # noqa: S608
-        self._update = f"UPDATE {table.name} SET {assignments} WHERE {key} = ?"  # noqa: S608
+        assignments = ", ".join(f"{quoted(name)} = ?" for name in table.columns[1:])
+        held = table.keys.holding("?")
+        self._select = f"SELECT {table.column_list} FROM {table.name} WHERE {held}"  # noqa: S608
+        self._update = f"UPDATE {table.name} SET {assignments} WHERE {held}"  # noqa: S608
 
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         for key, patch in rows:
@@ -170,12 +177,15 @@ class DeleteKeys:
     """DELETE by key, whatever the documents hold. A row is the key."""
 
     def __init__(self, table: Table) -> None:
-        self._head = f"DELETE FROM {table.name} WHERE {quoted(KEY_FIELD)} IN ("  # noqa: S608
+        self._name = table.name
+        self._keys = table.keys
 
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         for chunk in _chunks(rows, 1):
             count = _padded_length(len(chunk))
-            cursor.execute(self._head + ",".join("?" * count) + ")", _flat(chunk, count, 1))
+            marks, keys = _marks(count), _flat(chunk, count, 1)
+            cursor.execute(f"DELETE FROM {self._name} WHERE {self._keys.holding(marks)}", keys)  # noqa: S608
+            self._keys.unlink(cursor, marks, keys)
 
 
 class DeleteExpecting:
@@ -183,15 +193,14 @@ class DeleteExpecting:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        key = quoted(KEY_FIELD)
-        self._select = f"SELECT {table.column_list} FROM {table.name} WHERE {key} = ?"  # noqa: S608
-        self._delete = f"DELETE FROM {table.name} WHERE {key} = ?"  # noqa: S608
+        self._select = f"SELECT {table.column_list} FROM {table.name} WHERE {table.keys.holding('?')}"  # noqa: S608
+        self._delete = DeleteKeys(table)
 
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         for key, expect in rows:
             for found in cursor.execute(self._select, (key,)).fetchall():
                 check_expected(self._table, self._table.document(found), expect)
-                cursor.execute(self._delete, (key,))
+                self._delete.run(cursor, [(key,)])
 
 
 class AbsentKeys:
@@ -199,12 +208,12 @@ class AbsentKeys:
 
     def __init__(self, table: Table) -> None:
         self._name = table.collection.name
-        self._head = f"SELECT 1 FROM {table.name} WHERE {quoted(KEY_FIELD)} IN ("  # noqa: S608
+        self._keys = table.keys
 
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         for chunk in _chunks(rows, 1):
             count = _padded_length(len(chunk))
-            sql = self._head + ",".join("?" * count) + ") LIMIT 1"
+            sql = self._keys.existing(_marks(count)) + " LIMIT 1"
             if cursor.execute(sql, _flat(chunk, count, 1)).fetchall():
                 raise Conflict(f"a document of {self._name} exists already")
 
@@ -222,8 +231,8 @@ class Statements:
     def __init__(self, table: Table) -> None:
         self.table = table
         self._insert = InsertRows(table)
-        self._keep = InsertRows.keeping(table)
-        self._put = InsertRows.replacing(table)
+        self._keep = InsertRows(table, is_kept=True)
+        self._put = PutRows(table)
         self._patch_document = PatchDocument(table)
         self._patches: dict[tuple[tuple[str, ...], tuple[str, ...], bool], PatchColumns] = {}
         self._delete = DeleteKeys(table)

@@ -2,7 +2,8 @@
 
 A row is the key, the declared fields as typed columns, and the other fields as msgpack in `_doc`
 (NULL when there are none). Small documents are `clustered` in the key's own tree (WITHOUT ROWID); others
-are appended by rowid, so that an insert under a random key touches one small tree besides the indexes.
+are appended by rowid, so that an insert under a random key touches one small tree besides the indexes: see
+`sqlite_keys`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from config.errors import BadRequest
 from store.port import Collection, Document, Index, Key, Kind, Scalar
+from store.sqlite_keys import Keys, OwnKeys, SharedKeys, quoted
 from store.values import KEY_FIELD, checked_key, scalar
 
 DOC_COLUMN: Final = "_doc"
@@ -21,11 +23,6 @@ COLUMN_TYPES: Final[Mapping[Kind, str]] = {"bytes": "BLOB", "text": "TEXT", "int
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
-
-
-def quoted(name: str) -> str:
-    """`name` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def encoded_rest(rest: Mapping[str, Any]) -> bytes | None:
@@ -44,9 +41,10 @@ def decoded_rest(blob: bytes | None) -> Document:
 
 
 class Table:
-    """One collection's table. `found` are columns of the file that this release does not declare."""
+    """One collection's table. `found` are columns of the file that this release does not declare; `number`
+    is the collection's in its family."""
 
-    def __init__(self, collection: Collection, found: Mapping[str, Kind] | None = None) -> None:
+    def __init__(self, collection: Collection, found: Mapping[str, Kind] | None = None, number: int = 0) -> None:
         self.collection = collection
         self.found = {name: kind for name, kind in (found or {}).items() if name not in collection.fields}
         self.kinds: dict[str, Kind] = {**collection.fields, **self.found}
@@ -54,7 +52,11 @@ class Table:
         self.columns = (KEY_FIELD, *self.fields, DOC_COLUMN)
         self.name = quoted(collection.name)
         self.column_list = ", ".join(quoted(name) for name in self.columns)
-        self.key_index = quoted(f"{collection.name}.{KEY_FIELD}")
+        self.keys: Keys = (
+            SharedKeys(collection, number)
+            if collection.family
+            else OwnKeys(collection, is_clustered=self.is_clustered)
+        )
         self._typed = tuple(self.kinds.items())
         self._named = (KEY_FIELD, *self.fields)
 
@@ -62,6 +64,16 @@ class Table:
     def is_clustered(self) -> bool:
         """Whether the rows lie in the key's own tree (an int key is the rowid itself)."""
         return self.collection.clustered or self.collection.key == "int"
+
+    @property
+    def place(self) -> str:
+        """The column that the rows lie in the order of."""
+        return quoted(KEY_FIELD) if self.is_clustered else "rowid"
+
+    @property
+    def has_whole_index(self) -> bool:
+        """Whether some declared index has an entry for every document."""
+        return not all(index.partial for index in self.collection.indexes)
 
     def key(self, key: Any) -> Key:
         return checked_key(self.collection, key)
@@ -88,18 +100,14 @@ class Table:
         return document
 
     def create_sql(self) -> list[str]:
-        """Statements that make the table and the key's index."""
+        """Statements that make the table and what its keys are looked up in."""
         key_type = COLUMN_TYPES[self.collection.key]
         columns = [f"{quoted(KEY_FIELD)} {key_type} NOT NULL" + (" PRIMARY KEY" if self.is_clustered else "")]
         columns += [f"{quoted(name)} {COLUMN_TYPES[kind]}" for name, kind in self.kinds.items()]
         columns.append(f"{quoted(DOC_COLUMN)} BLOB")
         tail = " WITHOUT ROWID" if self.is_clustered and self.collection.key != "int" else ""
         statements = [f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)}){tail}"]
-        if not self.is_clustered:
-            statements.append(
-                f"CREATE UNIQUE INDEX IF NOT EXISTS {self.key_index} ON {self.name} ({quoted(KEY_FIELD)})"
-            )
-        return statements
+        return [*statements, *self.keys.create_sql()]
 
     def index_name(self, index: Index) -> str:
         return f"{self.collection.name}.{index.name}"
@@ -110,8 +118,8 @@ class Table:
         partial = f" WHERE {quoted(index.fields[0])} IS NOT NULL" if index.partial else ""
         return f"CREATE INDEX {quoted(self.index_name(index))} ON {self.name} ({fields}){partial}"
 
-    def index_hint(self, index: str | None) -> str:
-        """The INDEXED BY clause that pins a walk to its index."""
-        if index is not None:
-            return f" INDEXED BY {quoted(self.index_name(self.collection.index(index)))}"
-        return "" if self.is_clustered else f" INDEXED BY {self.key_index}"
+    def walked(self, index: str | None) -> str:
+        """The FROM clause that pins a walk to its index, that of the keys for None."""
+        if index is None:
+            return self.keys.source
+        return f"{self.name} INDEXED BY {quoted(self.index_name(self.collection.index(index)))}"

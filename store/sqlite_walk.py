@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from store.port import Find, Scalar
-from store.sqlite_table import Table, quoted
-from store.walk import Segment, Term
+from store.sqlite_keys import quoted
+from store.sqlite_table import Table
+from store.values import KEY_FIELD
+from store.walk import Segment, Term, Walk
 
 
-def _condition(term: Term) -> str:
+def _column(table: Table, find: Find, name: str) -> str:
+    return quoted(table.keys.column if find.index is None and name == KEY_FIELD else name)
+
+
+def _condition(column: str, term: Term) -> str:
     if term.value is not None:
-        return f"{quoted(term.field)} {term.operator} ?"
-    return f"{quoted(term.field)} {'IS NULL' if term.operator == '=' else 'IS NOT NULL'}"
+        return f"{column} {term.operator} ?"
+    return f"{column} {'IS NULL' if term.operator == '=' else 'IS NOT NULL'}"
 
 
-def where(terms: Sequence[Term]) -> tuple[str, list[Scalar]]:
-    """A WHERE clause (empty for no terms) and its parameters."""
-    if not terms:
-        return "", []
-    values: list[Scalar] = [term.value for term in terms if term.value is not None]
-    return " WHERE " + " AND ".join(map(_condition, terms)), values
-
-
-def source(table: Table, find: Find) -> str:
-    """The table, pinned to the walk's index."""
-    return table.name + table.index_hint(find.index)
+def where(table: Table, find: Find, segment: Segment) -> tuple[str, list[Scalar]]:
+    """A WHERE clause (empty when all is covered) and its parameters."""
+    conditions = [_condition(_column(table, find, term.field), term) for term in segment.terms]
+    values: list[Scalar] = [term.value for term in segment.terms if term.value is not None]
+    if segment.beyond is not None:
+        names = ", ".join(_column(table, find, name) for name in segment.order)
+        conditions.append(f"({names}) {'<' if find.descending else '>'} ({', '.join('?' * len(segment.beyond))})")
+        values += segment.beyond
+    if find.index is None and table.keys.covered is not None:
+        conditions.append(table.keys.covered)
+    return " WHERE " + " AND ".join(conditions) if conditions else "", values
 
 
 def select(table: Table, find: Find, segment: Segment, limit: int) -> tuple[str, list[Scalar]]:
     """The statement that reads a segment in order, and its parameters."""
-    clause, values = where(segment.terms)
-    if segment.beyond is not None:
-        names, marks = ", ".join(map(quoted, segment.order)), ", ".join("?" * len(segment.beyond))
-        clause += " AND " if clause else " WHERE "
-        clause += f"({names}) {'<' if find.descending else '>'} ({marks})"
-        values += segment.beyond
+    clause, values = where(table, find, segment)
     direction = " DESC" if find.descending else ""
-    order = ", ".join(quoted(name) + direction for name in segment.order)
-    sql = f"SELECT {table.column_list} FROM {source(table, find)}{clause} ORDER BY {order} LIMIT ?"  # noqa: S608
+    order = ", ".join(_column(table, find, name) + direction for name in segment.order)
+    source = table.walked(find.index)
+    sql = f"SELECT {table.column_list} FROM {source}{clause} ORDER BY {order} LIMIT ?"  # noqa: S608
     return sql, [*values, limit]
+
+
+def covering(table: Table, find: Find, *, is_counted: bool = False) -> tuple[str, list[Scalar]]:
+    """The FROM and WHERE clauses of all that a walk covers, and their parameters. Rows that are only
+    counted are not read."""
+    segment = Segment(Walk(table.collection, find).covered(), ())
+    if find.index is not None or segment.terms:
+        source = table.keys.entries if is_counted and find.index is None else table.walked(find.index)
+    elif is_counted and not table.has_whole_index:
+        source = table.keys.entries
+    else:
+        return f" FROM {table.name}", []
+    clause, values = where(table, find, segment)
+    return f" FROM {source}{clause}", values

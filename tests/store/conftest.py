@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,14 @@ THINGS = Collection(
         Index("by_owner", ("owner", "region", "height")),
         Index("by_pending", ("height", "region"), partial=True),
     ),
+    family="number",
 )
 MARKS = Collection("marks", "bytes", {"at_ms": "int"}, (Index("by_at", ("at_ms",)),), clustered=True)
 HEADERS = Collection("headers", "int", {"root": "bytes"}, (Index("by_root", ("root",)),))
 NAMES = Collection("names", "text", {"n": "int"}, clustered=True)
-COLLECTIONS = (THINGS, MARKS, HEADERS, NAMES)
+APART = replace(THINGS, name="apart", family="")
+OTHERS = Collection("others", "bytes", {"amount": "int"}, family="number")
+COLLECTIONS = (THINGS, APART, OTHERS, MARKS, HEADERS, NAMES)
 
 DRIVERS = ["sqlite", "secantus", *(["mongod"] if REAL_MONGODB else [])]
 

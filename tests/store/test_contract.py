@@ -25,7 +25,7 @@ from store.port import (
     StoreUnavailable,
     Total,
 )
-from tests.store.conftest import COLLECTIONS, HEADERS, MARKS, NAMES, THINGS, key
+from tests.store.conftest import APART, COLLECTIONS, HEADERS, MARKS, NAMES, OTHERS, THINGS, key
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -400,14 +400,32 @@ WALKS = [
 
 
 @pytest.mark.parametrize("limit", [3, 100])
-async def test_walks(store: Store, limit: int) -> None:
-    await store.commit([Insert(THINGS, document) for document in many()])
+@pytest.mark.parametrize("collection", [THINGS, APART])
+async def test_walks(store: Store, limit: int, collection: Collection) -> None:
+    await store.commit([Insert(collection, document) for document in many()])
+    await store.commit([Insert(OTHERS, {"_id": key(n)}) for n in range(0, 100, 7)])
     for walk in WALKS:
         for descending in (False, True):
             find = replace(walk, limit=limit, descending=descending)
-            assert await walked(store, find) == model(find, many()), find
+            assert await walked(store, find, collection) == model(find, many()), find
     for walk in WALKS:
-        assert await store.count(THINGS, walk) == len(model(walk, many())), walk
+        assert await store.count(collection, walk) == len(model(walk, many())), walk
+
+
+async def test_collections_of_one_family_keep_their_keys_apart(store: Store) -> None:
+    await store.commit([Insert(THINGS, thing(n, amount=n)) for n in range(4)])
+    await store.commit([Put(OTHERS, {"_id": key(n), "amount": -n}) for n in range(2, 6)])
+    await store.commit([Absent(OTHERS, key(1)), Patch(OTHERS, key(2), {"amount": 7}), Delete(OTHERS, key(3))])
+    assert await store.get_each([(THINGS, [key(2), key(3)]), (OTHERS, [key(2), key(3)])]) == [
+        {key(2): thing(2, amount=2), key(3): thing(3, amount=3)},
+        {key(2): {"_id": key(2), "amount": 7}},
+    ]
+    assert numbers(await walked(store, Find())) == [0, 1, 2, 3]
+    assert numbers(await walked(store, Find(limit=2), OTHERS)) == [2, 4, 5]
+    assert numbers(await walked(store, Find(lower=key(3), descending=True), OTHERS)) == [5, 4]
+    assert [await store.count(each, Find(lower=key(3))) for each in (THINGS, OTHERS)] == [1, 2]
+    assert [await store.count(each) for each in (THINGS, OTHERS)] == [4, 3]
+    assert await store.aggregate(OTHERS, Find(upper=key(5)), [], "amount") == [Total((), 2, 3)]
 
 
 async def test_a_position_between_documents_and_outside_the_bounds(store: Store) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from config.errors import ErrorCode, Internal
-from store.port import Conflict, Find, Insert, Patch, StoreTooNew, StoreUnavailable
+from store.port import Collection, Conflict, Find, Insert, Patch, StoreTooNew, StoreUnavailable
 from store.sqlite import SqliteStore
 from store.sqlite_table import Table
-from store.sqlite_walk import select, source, where
+from store.sqlite_walk import covering, select
 from store.walk import Walk
-from tests.store.conftest import COLLECTIONS, HEADERS, MARKS, THINGS, key
+from tests.store.conftest import APART, COLLECTIONS, HEADERS, MARKS, THINGS, key
 
 POSITIONS = {
     "by_height": [(5, key(1)), (None, key(1))],
@@ -64,14 +64,22 @@ def plan(path: Path, sql: str, values: list) -> list[str]:
 
 
 @pytest.mark.parametrize("descending", [False, True])
-async def test_every_page_is_read_along_its_index(store: SqliteStore, path: Path, descending: bool) -> None:
-    table = Table(THINGS)
+@pytest.mark.parametrize(
+    ("collection", "keys"), [(THINGS, "keys.number USING PRIMARY KEY"), (APART, "apart USING INDEX apart._id")]
+)
+async def test_every_page_is_read_along_its_index(
+    store: SqliteStore, path: Path, descending: bool, collection: Collection, keys: str
+) -> None:
+    table, name = Table(collection, number=1), collection.name
     for planned in PLANNED:
         find = replace(planned, descending=descending)
-        for segment in Walk(THINGS, find).segments(compares_rows=True):
+        for segment in Walk(collection, find).segments(compares_rows=True):
             sql, values = select(table, find, segment, 10)
-            (step,) = plan(path, sql, values)
-            assert f"USING INDEX things.{find.index or '_id'}" in step, (find, step)
+            step, *joined = plan(path, sql, values)
+            along = f"{name} USING INDEX {name}.{find.index}" if find.index else keys
+            assert along in step or step == "SCAN keys.number", (find, step)
+            is_shared = bool(collection.family) and find.index is None
+            assert joined == [f"SEARCH {name} USING INTEGER PRIMARY KEY (rowid=?)"] * is_shared
             has_range = bool(segment.beyond) or any(term.value is not None for term in segment.terms)
             assert step.startswith("SEARCH" if has_range else ("SEARCH", "SCAN")), (find, sql, step)
 
@@ -93,19 +101,29 @@ async def test_walks_along_clustered_keys_need_no_sort(store: SqliteStore, path:
 
 async def test_a_count_reads_the_index_only(store: SqliteStore, path: Path) -> None:
     find = Find("by_region", {"region": "de"}, lower=1)
-    clause, values = where(Walk(THINGS, find).covered())
-    (step,) = plan(path, f"SELECT COUNT(*) FROM {source(Table(THINGS), find)}{clause}", values)
+    covered, values = covering(Table(THINGS), find, is_counted=True)
+    (step,) = plan(path, f"SELECT COUNT(*){covered}", values)
     assert step == "SEARCH things USING COVERING INDEX things.by_region (region=? AND height>?)"
 
 
-async def test_patches_of_a_group_search_by_key(store: SqliteStore, path: Path) -> None:
+@pytest.mark.parametrize(
+    ("collection", "found"),
+    [
+        (THINGS, ["t USING INTEGER PRIMARY KEY (rowid=?)", "keys.number USING PRIMARY KEY (_key=? AND _of=?)"]),
+        (APART, ["t USING INDEX apart._id (_id=?)"]),
+    ],
+)
+async def test_patches_of_a_group_search_by_key(
+    store: SqliteStore, path: Path, collection: Collection, found: list[str]
+) -> None:
+    condition = Table(collection, number=1).keys.matching("t", "v.column1")
     sql = (
-        'UPDATE things AS t SET "amount" = v.column2 FROM (VALUES (?,?),(?,?)) AS v '
-        'WHERE t."_id" = v.column1 AND t."amount" IS v.column2'
+        f'UPDATE {collection.name} AS t SET "amount" = v.column2 FROM (VALUES (?,?),(?,?)) AS v '
+        f'WHERE {condition} AND t."amount" IS v.column2'
     )
     steps = plan(path, sql, [key(1), 1, key(2), 2])
-    assert "SEARCH t USING INDEX things._id (_id=?)" in steps
-    assert not any(step.startswith("SCAN t") for step in steps)
+    assert [step for step in steps if step.startswith("SEARCH")] == [f"SEARCH {each}" for each in found]
+    assert not any(step.startswith(("SCAN t", "SCAN keys")) for step in steps)
 
 
 async def test_a_database_of_a_newer_release(store: SqliteStore, path: Path) -> None:
