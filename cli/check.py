@@ -12,6 +12,7 @@ from cli.progress import bar
 from cli.stored import opened_store
 from config.logging import configure_logging
 from config.settings import Settings
+from lookup.audit import check_partitions
 from lookup.hosted import hosted_lookup_services
 from overlay.invariants import check_invariants
 
@@ -36,4 +37,4 @@ async def _check(settings: Settings, console: Console) -> list[str]:
     async with opened_store(settings, hosted_lookup_services(settings)) as store:
         faults = [f"storage: {fault}" for fault in await store.check()]
         with bar("invariants", console) as move:
-            return [*faults, *await check_invariants(store, move)]
+            return [*faults, *await check_invariants(store, move), *await check_partitions(store)]

@@ -15,6 +15,7 @@ from overlay.sdk import native
 Protocol: TypeAlias = tuple[int, str]
 Counterparty: TypeAlias = bytes | Literal["self", "anyone"]
 
+CURVE_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _ONE = (1).to_bytes(32, "big")
 ANYONE_PUBLIC: Final[bytes] = native.pubkey_from_secret(_ONE)
 
@@ -94,6 +95,20 @@ def verify(signature: bytes, digest: bytes, public: bytes) -> bool:
         return bool(native.ecdsa_verify(signature, digest, public))
     except (ValueError, RuntimeError):
         return False
+
+
+def verify_for_anyone(signature: bytes, digest: bytes, identity: bytes, protocol: Protocol, key_id: str) -> bool:
+    """`verify` under `derive_for_anyone(identity, protocol, key_id)`, without deriving that key.
+
+    With Q' = Q + hG, the check (z/s)G + (r/s)Q' is ((z + rh)/s)G + (r/s)Q: the signature holds for z under Q'
+    just when it holds for z + rh under Q. That spares a multiplication on the curve, a third of the cost.
+    """
+    if len(signature) < 8 or signature[0] != 0x30 or signature[2] != 0x02:
+        return False
+    r = int.from_bytes(signature[4 : 4 + signature[3]], "big")
+    tweak = int.from_bytes(_tweak(identity, invoice_number(protocol, key_id)), "big")
+    shifted = (int.from_bytes(digest, "big") + r * tweak) % CURVE_ORDER
+    return verify(signature, shifted.to_bytes(32, "big"), identity)
 
 
 def is_public_key(value: bytes) -> bool:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlay.keys import ANYONE_PUBLIC, PrivateKey, derive_for_anyone, invoice_number, is_public_key, verify
+from overlay.keys import (
+    ANYONE_PUBLIC,
+    PrivateKey,
+    derive_for_anyone,
+    invoice_number,
+    is_public_key,
+    verify,
+    verify_for_anyone,
+)
 from overlay.sdk import load_sdk, native
 
 ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
@@ -157,3 +165,26 @@ def test_brc_42_vectors(
     monkeypatch.setattr("overlay.keys.invoice_number", lambda protocol, key_id: key_id)
     child = PrivateKey.from_hex(recipient).derive((0, ""), invoice, bytes.fromhex(sender))
     assert child.secret.hex() == expected
+
+
+@given(
+    st.integers(1, 2**255),
+    st.binary(min_size=32, max_size=32),
+    st.text(max_size=40),
+    st.integers(0, 79),
+    st.integers(0, 255),
+)
+def test_verifying_for_anyone_is_verifying_under_the_derived_key(
+    secret: int, digest: bytes, key_id: str, position: int, value: int
+) -> None:
+    key = PrivateKey.from_int(secret)
+    derived = derive_for_anyone(key.public, (1, "metawatt gc issuance"), key_id)
+    signature = key.derive((1, "metawatt gc issuance"), key_id, "anyone").sign(digest)
+    assert verify(signature, digest, derived)
+    mutant = signature[:position] + bytes((value,)) + signature[position + 1 :]
+    for candidate in (signature, mutant, signature[:position], b""):
+        expected = verify(candidate, digest, derived)
+        assert verify_for_anyone(candidate, digest, key.public, (1, "metawatt gc issuance"), key_id) == expected
+    assert not verify_for_anyone(signature, digest, bytes(33), (1, "metawatt gc issuance"), key_id)
+    other = bytes((digest[0] ^ 1,)) + digest[1:]
+    assert not verify_for_anyone(signature, other, key.public, (1, "metawatt gc issuance"), key_id)

@@ -8,6 +8,7 @@ import pytest
 
 from certificates import successor
 from config.errors import BadRequest, ErrorCode, NotFound, Unavailable
+from lookup.audit import check_partitions
 from overlay.builder import coins_of
 from overlay.chain import Broadcast, TxStatus
 from overlay.envelope import parse_envelope
@@ -17,7 +18,6 @@ from overlay.steak import TopicResult
 from overlay.transaction import Transaction
 from store.port import Document
 from tests.overlay.kit import GC, Chain, Clock, Node
-from topics.invariants import check_partitions
 
 REORG_LIMIT = 10
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,13 +78,13 @@ async def test_judged_at_once_by_many_instances(monkeypatch: pytest.MonkeyPatch)
     """Instances share the memory of verified signatures: one transaction, one verification."""
     keychain.forget()
     verified: list[bytes] = []
-    plain = keychain.keys.verify
+    plain = keychain.keys.verify_for_anyone
 
-    def counted(signature: bytes, digest: bytes, public: bytes) -> bool:
+    def counted(signature: bytes, digest: bytes, *whose: Any) -> bool:
         verified.append(digest)
-        return plain(signature, digest, public)
+        return plain(signature, digest, *whose)
 
-    monkeypatch.setattr(keychain.keys, "verify", counted)
+    monkeypatch.setattr(keychain.keys, "verify_for_anyone", counted)
     topics = [topic(), topic("solar_pv"), topic(region="de"), topic("solar_pv", "de")] * 2
     verdicts = await asyncio.gather(*(each.judge(submission([SELF])) for each in topics))
     assert set(verdicts) == {Admission((0,), ())}
