@@ -21,6 +21,7 @@ from overlay.envelope import BEEF_V1, parse_envelope
 from overlay.sdk import load_sdk
 from overlay.verify import VerifyLimits
 from tests.overlay.differential.conftest import Judge
+from tests.overlay.test_verify import BLOCKS, SCRIPTS
 
 TYPESCRIPT_MUTANTS = 1_000
 PYTHON_MUTANTS = 6_000
@@ -167,3 +168,12 @@ def test_python_agrees(ground: Ground) -> None:
     theirs = [python_verdict(data, ground, sdk) for data in envelopes]
     seen = compare(envelopes, theirs, ground, PYTHON)
     assert all(seen[name] for name in seen.keys() - RARE), seen
+
+
+def test_typescript_runs_scripts_alike(typescript: Judge) -> None:
+    """The table of scripts that our verifier is held to."""
+    ground = Ground(BLOCKS.tip_height, BLOCKS.roots)
+    envelopes = {name: make() for name, (make, _) in SCRIPTS.items()}
+    theirs = dict(zip(envelopes, typescript(ground, list(envelopes.values())), strict=True))
+    differ = {name for name, (_, ours) in SCRIPTS.items() if (ours is None) != (theirs[name] is None)}
+    assert not differ, {name: theirs[name] for name in differ}
