@@ -1,12 +1,14 @@
 """The embedded driver of the storage port: one SQLite file in WAL mode.
 
-A writer thread commits what waits with one flush; a reader thread answers point reads and pages, merged;
-a second one answers long reads, so that these hold nobody up. Several processes may open the same file.
+A few documents by key are read on the event loop. A writer thread commits what waits with one flush; a reader
+thread answers larger reads and pages, merged; a second one answers long reads, so that these hold nobody up.
+Several processes may open the same file.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,16 @@ from store.port import Collection, Document, Find, Key, Page, StoreUnavailable, 
 from store.sqlite_checkpoint import Checkpointer
 from store.sqlite_connection import connect, faults_reported
 from store.sqlite_reader import PointRead, Reader, WalkRead
-from store.sqlite_reads import Read, aggregate, count, find_page
+from store.sqlite_reads import Read, aggregate, count, find_page, rows_by_key
 from store.sqlite_schema import apply_schema
 from store.sqlite_statements import Statements
 from store.sqlite_table import Table
+from store.sqlite_turn import Turn
 from store.sqlite_writer import Commit, Writer
 from store.values import checked_find
 
 _LONG_PAGE: Final = 200
+_INLINE_KEYS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class _Threads:
 
     loop: asyncio.AbstractEventLoop
     writer: Writer
+    inline: sqlite3.Connection
     points: Reader
     scans: Reader
     statements: dict[str, Statements]
@@ -42,15 +47,29 @@ class _Threads:
 
     def close(self) -> None:
         """Finish what is queued. The writer goes last, so that it is the one that folds the log away."""
+        self.inline.close()
         for thread in (self.points, self.scans, self.writer):
             thread.close()
+
+
+def _read_inline(
+    connection: sqlite3.Connection, wanted: Sequence[tuple[Table, Sequence[Key]]]
+) -> list[dict[Key, Document]]:
+    with faults_reported():
+        return [
+            {key: table.document(row) for key, row in rows_by_key(connection, table, keys).items()}
+            for table, keys in wanted
+        ]
 
 
 class SqliteStore:
     """`store.port.Store` on the SQLite file `path`, which is made when there is none.
 
-    `cache_mib` is the page cache of each of the three connections; `flush_max_writes` bounds the writes
+    `cache_mib` is the page cache of each of the four connections; `flush_max_writes` bounds the writes
     that share one flush.
+
+    A few documents by key are read on the event loop itself: that takes some ten microseconds, and a thread
+    would take longer to be told. Everything else has threads: one that writes, two that read.
     """
 
     def __init__(self, path: Path | str, *, cache_mib: int = 64, flush_max_writes: int = 4096) -> None:
@@ -58,6 +77,7 @@ class SqliteStore:
         self._cache_mib = cache_mib
         self._flush_max_writes = flush_max_writes
         self._threads: _Threads | None = None
+        self._waiting: list[Commit] = []
 
     async def open(self, collections: Sequence[Collection]) -> None:
         """See the port."""
@@ -69,13 +89,14 @@ class SqliteStore:
             connection = connect(self.path, self._cache_mib)
             try:
                 tables = apply_schema(connection, collections)
-                readers = [connect(self.path, self._cache_mib, read_only=True) for _ in range(3)]
+                readers = [connect(self.path, self._cache_mib, read_only=True) for _ in range(4)]
             except BaseException:
                 connection.close()
                 raise
         return _Threads(
             loop,
-            Writer(connection, Checkpointer(readers.pop()), loop, self._flush_max_writes),
+            Writer(connection, Turn(self.path), Checkpointer(readers.pop()), loop, self._flush_max_writes),
+            readers.pop(),
             Reader("store-reader", readers[0], loop),
             Reader("store-scanner", readers[1], loop),
             {table.collection.name: Statements(table) for table in tables},
@@ -85,6 +106,7 @@ class SqliteStore:
         """See the port."""
         threads, self._threads = self._threads, None
         if threads is not None:
+            self._hand_over(threads.writer)
             await asyncio.shield(asyncio.to_thread(threads.close))
 
     async def commit(self, writes: Sequence[Write]) -> None:
@@ -95,8 +117,16 @@ class SqliteStore:
         if not steps:
             return
         done: asyncio.Future[None] = threads.loop.create_future()
-        threads.writer.put(Commit(steps, done))
+        if not self._waiting:
+            threads.loop.call_soon(self._hand_over, threads.writer)
+        self._waiting.append(Commit(steps, done))
         await done
+
+    def _hand_over(self, writer: Writer) -> None:
+        """Give the writer all commits of this round of the event loop at once: they share a flush."""
+        commits, self._waiting = self._waiting, []
+        if commits:
+            writer.put(commits)
 
     async def get(self, collection: Collection, key: Key) -> Document | None:
         """See the port."""
@@ -114,6 +144,8 @@ class SqliteStore:
         for collection, keys in requests:
             table = self._table(collection)
             wanted.append((table, [table.key(key) for key in keys]))
+        if sum(len(keys) for _, keys in wanted) <= _INLINE_KEYS:
+            return _read_inline(threads.inline, wanted)
         done: asyncio.Future[list[dict[Key, Document]]] = threads.loop.create_future()
         threads.points.put(PointRead(wanted, done))
         return await done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from asyncio import AbstractEventLoop, Future
+from collections import deque
 from collections.abc import Sequence
 from queue import SimpleQueue
 from threading import Thread
@@ -16,6 +17,7 @@ from store.sqlite_checkpoint import Checkpointer
 from store.sqlite_connection import faults_reported
 from store.sqlite_group import Group, Outcome
 from store.sqlite_statements import SqlStep
+from store.sqlite_turn import Turn
 
 _logger = logging.getLogger(__name__)
 
@@ -49,25 +51,27 @@ class Writer:
     def __init__(
         self,
         connection: sqlite3.Connection,
+        turn: Turn,
         checkpointer: Checkpointer,
         loop: AbstractEventLoop,
         flush_max_writes: int,
     ) -> None:
         self._connection = connection
+        self._turn = turn
         self._checkpointer = checkpointer
         self._group = Group(connection)
         self._loop = loop
         self._flush_max_writes = flush_max_writes
-        self._queue: SimpleQueue[Commit | None] = SimpleQueue()
-        self._held: Commit | None = None
+        self._queue: SimpleQueue[Sequence[Commit] | None] = SimpleQueue()
+        self._held: deque[Commit] = deque()
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
 
     def start(self) -> None:
         self._checkpointer.start()
         self._thread.start()
 
-    def put(self, commit: Commit) -> None:
-        self._queue.put(commit)
+    def put(self, commits: Sequence[Commit]) -> None:
+        self._queue.put(commits)
 
     def close(self) -> None:
         """Apply what was put, then end. Blocks."""
@@ -75,13 +79,15 @@ class Writer:
         self._thread.join()
         self._checkpointer.close()
         self._connection.close()
+        self._turn.close()
 
     def _run(self) -> None:
         while group := self._gather():
-            outcomes = self._apply([commit.steps for commit in group])
-            settled = [(commit.done, outcome) for commit, outcome in zip(group, outcomes, strict=True)]
-            self._loop.call_soon_threadsafe(settle, settled)
-            self._checkpoint(sum(len(commit.steps) for commit in group))
+            with self._turn:
+                outcomes = self._apply([commit.steps for commit in group])
+                settled = [(commit.done, outcome) for commit, outcome in zip(group, outcomes, strict=True)]
+                self._loop.call_soon_threadsafe(settle, settled)
+                self._checkpoint(sum(len(commit.steps) for commit in group))
 
     def _checkpoint(self, writes: int) -> None:
         try:
@@ -92,22 +98,27 @@ class Writer:
 
     def _gather(self) -> list[Commit]:
         """What waits, up to the bound of a flush; empty when the writer is to end."""
-        first = self._held or self._queue.get()
-        self._held = None
-        if first is None:
-            return []
-        group, writes = [first], len(first.steps)
-        while not self._queue.empty():
-            commit = self._queue.get()
-            if commit is None:
-                self._queue.put(None)
+        group: list[Commit] = []
+        writes = 0
+        while self._take(waits=not group):
+            writes += len(self._held[0].steps)
+            if group and writes > self._flush_max_writes:
                 break
-            writes += len(commit.steps)
-            if writes > self._flush_max_writes:
-                self._held = commit
-                break
-            group.append(commit)
+            group.append(self._held.popleft())
         return group
+
+    def _take(self, *, waits: bool) -> bool:
+        """Have something held; False when nothing is there, or when the writer is to end."""
+        while not self._held:
+            if not waits and self._queue.empty():
+                return False
+            commits = self._queue.get()
+            if commits is None:
+                if not waits:
+                    self._queue.put(None)
+                return False
+            self._held.extend(commits)
+        return True
 
     def _apply(self, commits: Sequence[Sequence[SqlStep]]) -> Sequence[Outcome]:
         try:
