@@ -44,7 +44,8 @@ class Checkpointer:
         self._connection.close()
 
     def finish(self, writer: sqlite3.Connection, writes: int) -> None:
-        """Take note of a commit of so many writes; when only a short tail is left to copy, copy it."""
+        """Take note of a commit of so many writes; when only a short tail is left to copy, copy it. It is the
+        caller's turn to write, so that nothing is added meanwhile."""
         self._writes += writes
         if self._is_tail_short:
             self._is_tail_short = False
@@ -69,7 +70,9 @@ class Checkpointer:
         for _ in range(_MOST_PASSES):
             if self._is_closing:
                 return
-            _, pages, _ = self._connection.execute(_CHECKPOINT).fetchone()
+            is_busy, pages, _ = self._connection.execute(_CHECKPOINT).fetchone()
+            if is_busy:  # with a checkpoint of another process, which copies what all have written
+                return
             if pages - copied < _SHORT_TAIL_PAGES:
                 break
             copied = pages

@@ -1,0 +1,42 @@
+"""Turns at writing, between processes that share one file.
+
+SQLite lets a writer that finds the file locked sleep for milliseconds and ask again, while another may take the
+lock over and over. So writers queue first, with advisory locks that the system hands over at once: whoever
+writes holds `-turn`, and who is next holds `-next` meanwhile, so that none who has just written overtakes. The
+system releases both when a process ends, however it ends. SQLite's own lock still holds for everybody else.
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, LOCK_UN, flock
+from pathlib import Path
+from types import TracebackType
+
+
+class Turn:
+    """A context manager, entered when it is this store's turn to write; `close` when there are no more."""
+
+    def __init__(self, path: Path) -> None:
+        self._next = _opened(path.with_name(path.name + "-next"))
+        self._turn = _opened(path.with_name(path.name + "-turn"))
+
+    def __enter__(self) -> None:
+        flock(self._next, LOCK_EX)
+        try:
+            flock(self._turn, LOCK_EX)
+        finally:
+            flock(self._next, LOCK_UN)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        flock(self._turn, LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._next)
+        os.close(self._turn)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
