@@ -8,10 +8,10 @@ The choice, first that fits:
 
 1. `issuance`, `owner`: an identity, few records.
 2. `device`, `account`: a run of one meter's or one holder's records, kept by period.
-3. `live_country_source…`, when both are given.
+3. `live_country_source`, kept by admission, when both are given.
 4. `other_status…`, when only other statuses than Active are asked for.
 5. `live_country`, `live_source`, kept by admission.
-6. `live…`: everything.
+6. `live`, `live_period`: everything, by admission or by production.
 
 1 and 2 are also taken when they are kept in another order than is asked for; they are then *gathered*: read
 whole, within the scan budget, and sorted.
@@ -79,7 +79,6 @@ _PATHS: Final = (
     _Path("device", ("device_id",), "period_start", may_gather=True),
     _Path("account", ("account_id",), "period_start", is_live=True, may_gather=True),
     _Path("live_country_source", ("country", "energy_source"), "seq", is_live=True),
-    _Path("live_country_source_period", ("country", "energy_source"), "period_start", is_live=True),
     _Path("other_status", ("other_status",), "seq"),
     _Path("other_status_period", ("other_status",), "period_start"),
     _Path("live_country", ("country",), "seq", is_live=True),

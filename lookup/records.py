@@ -5,8 +5,8 @@ few, because each costs every admission a write; those of a new certificate are:
 
 - `live…` by admission order: all, by country, by source, by both. The questions of a buyer. Their entries go
   to the end of a handful of runs, so that a group of admissions shares the pages that it dirties.
-- `live_period`, `live_country_source_period`: the same by production interval. New certificates are of the
-  last hours, so these grow at a few ends, too.
+- `live_period`: all by production interval. New certificates are of the last hours, so it grows at a few ends,
+  too. A window holds the certificates of one time, of which the other filters are few enough to be met.
 - `account`, `device`: by production interval, for holders and for one meter's history. As many runs as there
   are accounts and devices.
 - `issuance`, `owner`: identities, scattered by nature; one dirty page each. They make provenance, ranges and
@@ -90,7 +90,6 @@ CERTIFICATES: Final = Collection(
         Index("live_source", ("live", "energy_source", "seq"), partial=True),
         Index("live_country_source", ("live", "country", "energy_source", "seq"), partial=True),
         Index("live_period", ("live", "period_start"), partial=True),
-        Index("live_country_source_period", ("live", "country", "energy_source", "period_start"), partial=True),
         Index("account", ("live", "account_id", "period_start"), partial=True),
         Index("device", ("device_id", "period_start"), partial=True),
         Index("issuance", ("issuance_id", "seq"), partial=True),

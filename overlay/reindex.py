@@ -53,11 +53,13 @@ class Reindexer:
         return [document["_id"].removeprefix(REINDEX_STATE) for document in page.documents]
 
     async def _empty(self, collection: Collection) -> None:
+        after = None
         while True:
-            page = await self._store.find(collection, Find(limit=_BATCH))
-            if not page.documents:
-                return
+            page = await self._store.find(collection, Find(limit=_BATCH, after=after))
             await self._store.commit([Delete(collection, document["_id"]) for document in page.documents])
+            after = page.last
+            if after is None:
+                return
 
     async def _replay(self, service: LookupService, outputs: Sequence[Document]) -> None:
         spends = await self._store.get_many(SPENDS, [output["_id"] for output in outputs])

@@ -21,7 +21,7 @@ TABLE: list[tuple[dict[str, Any], Sort, list[str], bool]] = [
     ({"country": "DE"}, Sort.LATEST_PERIOD, ["live_period"], False),
     ({"energy_source": "wind"}, Sort.OLDEST, ["live_source"], False),
     ({"energy_source": "wind", "country": "DE"}, Sort.NEWEST, ["live_country_source"], False),
-    ({"energy_source": "wind", "country": "DE"}, Sort.LATEST_PERIOD, ["live_country_source_period"], False),
+    ({"energy_source": "wind", "country": "DE"}, Sort.LATEST_PERIOD, ["live_period"], False),
     (
         {"energy_source": ["wind", "hydro"], "country": ["DE", "DK"]},
         Sort.NEWEST,
