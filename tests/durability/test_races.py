@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from certificates import successor
+from lookup.audit import check_partitions
 from overlay.builder import coins_of
 from overlay.chain import Broadcast, TxStatus
 from overlay.invariants import check_invariants
@@ -18,7 +19,6 @@ from overlay.transaction import Transaction
 from store.port import Write
 from store.sqlite import SqliteStore
 from tests.overlay.kit import GC, SOLAR_DE, Chain, Clock, Node
-from topics.invariants import check_partitions
 
 
 class OvertakenStore(SqliteStore):
@@ -92,9 +92,7 @@ async def test_a_parent_that_is_evicted_while_its_child_comes(
     assert node.engine.measures.submissions[GC, "repeated"] == 1
 
 
-async def test_a_topic_that_takes_a_coin_while_it_is_spent(
-    node: Node, chain: Chain, store: OvertakenStore
-) -> None:
+async def test_a_topic_that_takes_a_coin_while_it_is_spent(node: Node, chain: Chain, store: OvertakenStore) -> None:
     parent, child = await family(chain)
     await node.submit(parent, GC)
     store.meanwhile = lambda: node.submit(parent, SOLAR_DE)

@@ -16,6 +16,7 @@ Outpoint: TypeAlias = tuple[bytes, int]
 Block: TypeAlias = tuple[int, bytes]
 """Height and hash."""
 
+STEPS = {("Active", "Active"), ("Active", "Cancelled"), ("Cancelled", "Claimed")}
 PROOF_AGE_MS = 7 * 86_400_000
 WAITING_AGE_MS = 86_400_000
 
@@ -26,11 +27,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """A certificate output: some ids of one issuance, both ends included."""
+    """A certificate output: some ids of one issuance, both ends included, and their status."""
 
     issuance: str
     start: int
     end: int
+    status: str
 
     @property
     def ids(self) -> set[int]:
@@ -128,12 +130,12 @@ class Model:
         return {i: self.txs[spent[0]].parts[spent[1]] for i, spent in inputs if self.admits(topic, spent)}
 
     def ancestry(self, txid: bytes, proofs: Mapping[bytes, Block]) -> list[bytes]:
-        """Down to what is proven, parents first, itself last."""
+        """Down to what is proven, parents first, itself last; of the inputs the last comes first."""
         order: dict[bytes, None] = {}
         if txid not in self.txs:
             raise Refused("an ancestor is missing")
         if txid not in proofs:
-            for source, _ in self.txs[txid].inputs:
+            for source, _ in reversed(self.txs[txid].inputs):
                 order |= dict.fromkeys(self.ancestry(source, proofs))
         return list(order | {txid: None})
 
@@ -155,8 +157,10 @@ class Model:
         rivals = {(spent, by) for spent in self.txs[txid].inputs for by in self.spenders(spent) if by != txid}
         if not rivals:
             return False
-        if txid in proofs and all([self.evict(by) for by in {by for _, by in rivals}]):
-            return True
+        if txid in proofs:
+            stayed = [by for by in {by for _, by in rivals} if not self.evict(by)]
+            if not stayed:
+                return True
         self.conflicts |= {(spent, txid) for spent, _ in rivals}
         raise Refused("double spend")
 
@@ -173,7 +177,7 @@ class Model:
             had, has = ids(spent.values()), ids(made.values())
             if tx.issues:
                 admit += made
-            elif spent and has == had and len(has) == sum(len(part.ids) for part in made.values()):
+            elif spent and is_succession(list(spent.values()), list(made.values())):
                 admit += made
                 keep += spent
             else:
@@ -286,6 +290,15 @@ class Model:
 
 def ids(parts: Iterable[Part]) -> set[int]:
     return set().union(*(part.ids for part in parts))
+
+
+def is_succession(spent: Sequence[Part], made: Sequence[Part]) -> bool:
+    """Whether every id goes on exactly once, by a lawful step."""
+    before = {number: part.status for part in spent for number in part.ids}
+    after = [(number, part.status) for part in made for number in part.ids]
+    return sorted(before) == sorted(number for number, _ in after) and all(
+        (before[number], status) in STEPS for number, status in after
+    )
 
 
 def _joined(before: TopicResult | None, now: TopicResult) -> TopicResult:

@@ -14,16 +14,17 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from certificates import successor
 from certificates.token import Token
 from config.errors import BadRequest, ErrorCode
+from lookup.audit import check_partitions
 from overlay.builder import Coin, coins_of
 from overlay.chain import Broadcast, Broadcaster, TxStatus
 from overlay.invariants import check_invariants
@@ -35,17 +36,21 @@ from store.port import Collection, Document, Find, Write
 from store.sqlite import SqliteStore
 from tests.overlay.kit import GC, SOLAR_DE, Chain, Clock, DevBroadcaster, Node
 from tests.overlay.model import Block, Model, Outpoint, Part, Refused, Tx
-from topics.invariants import check_partitions
 
 WIND = "tm_metawatt_gc_wind"
 TOPICS = (GC, SOLAR_DE, WIND)
 REORG_LIMIT = 10
+LEASE_MS = 60_000
+"""How long work that a dead process had begun lies before another takes it up."""
 HOUR_MS = 3_600_000
 LONG = bool(os.environ.get("METAWATT_TEST_LONG"))
 
 T = TypeVar("T")
 PICK = st.integers(0, 999)
 NAMED = st.lists(st.sampled_from(TOPICS), min_size=1, unique=True).map(tuple)
+Topics: TypeAlias = tuple[str, ...] | None
+MAYBE = st.none() | NAMED
+"""The topics to which a new transaction is submitted at once; None when it is kept for later."""
 
 
 class Died(BaseException):
@@ -185,18 +190,18 @@ class Machine(RuleBasedStateMachine):
         self.run(self.start())
         self.model.forget_memory()
 
-    def do(self, work: Callable[[], Awaitable[T]]) -> T:
+    def do(self, work: Callable[[Node], Awaitable[T]]) -> T:
         """Do it, or, with a fuse lit, die in the middle of it and do it again in the next life."""
         if self.fuse is None:
-            return self.run(work())
+            return self.run(work(self.node))
         (self.store.fuse, self.store.writes_before_death), self.fuse = self.fuse, None
         try:
-            return self.run(work())
+            return self.run(work(self.node))
         except Died:
             heard = self.arc.heard
             self.crash()
             self.arc.heard[:0] = heard
-            return self.run(work())
+            return self.run(work(self.node))
         finally:
             self.store.fuse = None
 
@@ -212,7 +217,7 @@ class Machine(RuleBasedStateMachine):
 
     def note(self, transaction: Transaction, tokens: Sequence[Token], issues: bool = False) -> None:
         parts = {
-            i: Part(token.issuance_id, token.bundle.range.start, token.bundle.range.end)
+            i: Part(token.issuance_id, *token.bundle.range, token.bundle.status.value)
             for i, token in enumerate(tokens)
         }
         inputs = tuple((spent.source_txid, spent.source_index) for spent in transaction.inputs)
@@ -232,9 +237,16 @@ class Machine(RuleBasedStateMachine):
         output = list(self.tokens)[pick % len(self.tokens)]
         return self.coin(output), self.tokens[output]
 
-    def succeed(self, coins: Sequence[Coin], tokens: Sequence[Token]) -> None:
+    def succeed(self, coins: Sequence[Coin], tokens: Sequence[Token], topics: Topics) -> None:
         funding = self.run(self.fund())
-        self.note(self.chain.spend([*coins, funding], tokens), tokens)
+        self.offer(self.chain.spend([*coins, funding], tokens), tokens, topics)
+
+    def offer(
+        self, transaction: Transaction, tokens: Sequence[Token], topics: Topics, issues: bool = False
+    ) -> None:
+        self.note(transaction, tokens, issues)
+        if topics is not None:
+            self.submit_one(transaction, topics)
 
     async def fund(self) -> Coin:
         coin = await self.chain.fund()
@@ -244,18 +256,18 @@ class Machine(RuleBasedStateMachine):
             self.see_chain()
         return coin
 
-    @rule(quantities=st.lists(st.integers(1, 9), min_size=1, max_size=2))
-    def issue(self, quantities: list[int]) -> None:
+    @rule(quantities=st.lists(st.integers(1, 9), min_size=1, max_size=2), topics=MAYBE)
+    def issue(self, quantities: list[int], topics: Topics) -> None:
         transaction, tokens = self.run(self.chain.issue(quantities, self.run(self.fund())))
-        self.note(transaction, tokens, issues=True)
+        self.offer(transaction, tokens, topics, issues=True)
 
     @precondition(lambda self: self.made)
-    @rule(pick=PICK, quantity=st.integers(1, 9))
-    def issue_on_change(self, pick: int, quantity: int) -> None:
+    @rule(pick=PICK, quantity=st.integers(1, 9), topics=MAYBE)
+    def issue_on_change(self, pick: int, quantity: int, topics: Topics) -> None:
         """The change of an earlier transaction pays for an issuance."""
         funding = coins_of(self.made[pick % len(self.made)])[-1]
         transaction, tokens = self.run(self.chain.issue([quantity], funding))
-        self.note(transaction, tokens, issues=True)
+        self.offer(transaction, tokens, topics, issues=True)
 
     @precondition(lambda self: self.made)
     @rule(pick=PICK)
@@ -264,24 +276,24 @@ class Machine(RuleBasedStateMachine):
         self.note(self.chain.spend([coins_of(self.made[pick % len(self.made)])[-1]], []), [])
 
     @precondition(lambda self: self.tokens)
-    @rule(pick=PICK)
-    def transfer(self, pick: int) -> None:
+    @rule(pick=PICK, topics=MAYBE)
+    def transfer(self, pick: int, topics: Topics) -> None:
         coin, token = self.pick_token(pick)
-        self.succeed([coin], [successor.transfer(token, self.chain.owner.public)])
+        self.succeed([coin], [successor.transfer(token, self.chain.owner.public)], topics)
 
     @precondition(lambda self: self.tokens)
-    @rule(pick=PICK, at=PICK)
-    def split(self, pick: int, at: int) -> None:
+    @rule(pick=PICK, at=PICK, topics=MAYBE)
+    def split(self, pick: int, at: int, topics: Topics) -> None:
         coin, token = self.pick_token(pick)
         quantity = token.bundle.range.quantity
         if quantity > 1:
             sizes = [1 + at % (quantity - 1)]
             sizes.append(quantity - sizes[0])
-            self.succeed([coin], successor.split(token, sizes, [self.chain.owner.public] * 2))
+            self.succeed([coin], successor.split(token, sizes, [self.chain.owner.public] * 2), topics)
 
     @precondition(lambda self: self.tokens)
-    @rule(pick=PICK)
-    def merge(self, pick: int) -> None:
+    @rule(pick=PICK, topics=MAYBE)
+    def merge(self, pick: int, topics: Topics) -> None:
         """With a part that lies next to it, wherever that comes from."""
         coin, token = self.pick_token(pick)
         for output, other in self.tokens.items():
@@ -290,29 +302,29 @@ class Machine(RuleBasedStateMachine):
                     merged = successor.merge([token, other], self.chain.owner.public)
                 except ValueError:
                     continue
-                self.succeed([coin, self.coin(output)], [merged])
+                self.succeed([coin, self.coin(output)], [merged], topics)
                 return
 
     @precondition(lambda self: self.tokens)
-    @rule(pick=PICK)
-    def cancel_or_claim(self, pick: int) -> None:
+    @rule(pick=PICK, topics=MAYBE)
+    def cancel_or_claim(self, pick: int, topics: Topics) -> None:
         coin, token = self.pick_token(pick)
         owner = self.chain.owner.public
         status = token.bundle.status.value
         if status == "Active":
-            self.succeed([coin], [successor.cancel(token, "Somebody", owner)])
+            self.succeed([coin], [successor.cancel(token, "Somebody", owner)], topics)
         elif status == "Cancelled":
-            self.succeed([coin], [successor.claim(token, owner)])
+            self.succeed([coin], [successor.claim(token, owner)], topics)
 
     @precondition(lambda self: self.tokens)
-    @rule(pick=PICK, gap=st.booleans())
-    def lose(self, pick: int, gap: bool) -> None:
+    @rule(pick=PICK, gap=st.booleans(), topics=MAYBE)
+    def lose(self, pick: int, gap: bool, topics: Topics) -> None:
         """Spent without successors, or with one that holds less."""
         coin, token = self.pick_token(pick)
         quantity = token.bundle.range.quantity
         keys = [self.chain.owner.public] * 2
         parts = successor.split(token, [1, quantity - 1], keys)[1:] if gap and quantity > 1 else []
-        self.succeed([coin], parts)
+        self.succeed([coin], parts, topics)
 
     # Submitting
 
@@ -326,17 +338,13 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.made)
     @rule(pick=PICK, topics=NAMED)
     def submit(self, pick: int, topics: tuple[str, ...]) -> None:
-        transaction = self.made[pick % len(self.made)]
+        self.submit_one(self.made[pick % len(self.made)], topics)
+
+    def submit_one(self, transaction: Transaction, topics: Sequence[str]) -> None:
         if not self.is_provable(transaction.txid):
             return
-        answered = self.do(lambda: self.answer(transaction, topics))
+        answered = self.do(lambda node: answer(node, transaction, topics))
         assert answered == self.expected(transaction, topics)
-
-    async def answer(self, transaction: Transaction, topics: Sequence[str]) -> Steak | str:
-        try:
-            return await self.node.submit(transaction, *topics)
-        except BadRequest as error:
-            return "double spend" if error.code is ErrorCode.DOUBLE_SPEND else error.message
 
     def expected(self, transaction: Transaction, topics: Sequence[str]) -> Steak | str:
         try:
@@ -352,14 +360,11 @@ class Machine(RuleBasedStateMachine):
 
     def see_chain(self) -> None:
         """The node follows the chain, and everybody learns what is mined."""
-        self.do(self.node_syncs)
+        self.do(lambda node: node.headers.sync())
         tip = self.chain.dev.tip.height
         headers = self.run(self.chain.dev.headers(0, tip + 1))
         self.run(self.find_proofs())
         self.model.follow({header.height: header.hash for header in headers})
-
-    async def node_syncs(self) -> None:
-        await self.node.headers.sync()
 
     async def find_proofs(self) -> None:
         self.chain.proofs.clear()
@@ -408,19 +413,19 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def tend(self) -> None:
-        self.do(lambda: self.node.engine.tend())
+        self.do(lambda node: node.engine.tend())
         self.hear()
         self.model.offer_again()
 
     @rule()
     def mend(self) -> None:
-        self.do(lambda: self.node.engine.mend())
+        self.do(lambda node: node.engine.mend())
         self.model.sweep()
 
     @rule()
     def ask_for_proofs(self) -> None:
         asked = list(self.model.pending)
-        self.do(lambda: self.node.engine.refresh_proofs())
+        self.do(lambda node: node.engine.refresh_proofs())
         self.hear()
         self.model.age(asked)
 
@@ -430,7 +435,7 @@ class Machine(RuleBasedStateMachine):
         """ARC tells of a proof by itself."""
         txid = self.pick_held(pick)
         path = self.chain.proofs.get(txid)
-        self.do(lambda: self.node.engine.ingest_status(Broadcast(txid, TxStatus.MINED, merkle_path=path)))
+        self.do(lambda node: node.engine.ingest_status(Broadcast(txid, TxStatus.MINED, merkle_path=path)))
         if path is not None:
             self.model.prove(txid, self.mined[txid])
 
@@ -446,26 +451,30 @@ class Machine(RuleBasedStateMachine):
         if txid in self.mined:
             return
 
-        async def told() -> None:
-            if await self.store.get(TRANSACTIONS, txid) is not None:
-                await self.node.engine.ingest_status(Broadcast(txid, status, "no"))
+        async def told(node: Node) -> None:
+            if await node.store.get(TRANSACTIONS, txid) is not None:
+                await node.engine.ingest_status(Broadcast(txid, status, "no"))
 
         self.do(told)
         self.model.evict(txid)
 
     @rule(hours=st.sampled_from([1, 25, 24 * 7]))
     def wait(self, hours: int) -> None:
-        self.clock.now_ms += hours * HOUR_MS
+        self.turn_clock(hours * HOUR_MS)
+
+    def turn_clock(self, by_ms: int) -> None:
+        self.clock.now_ms += by_ms
         self.model.now_ms = self.clock.now_ms
 
     @rule()
     def reindex(self) -> None:
-        self.do(lambda: self.node.engine.reindex("ls_metawatt"))
+        self.do(lambda node: node.engine.reindex("ls_metawatt"))
 
     @rule()
     def come_to_rest(self) -> None:
         """Promised work is done in the end: everything that the chain takes is proven."""
         for _ in range(3):
+            self.turn_clock(LEASE_MS)
             self.tend()
             self.mine(1)
             self.ask_for_proofs()
@@ -477,8 +486,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def time_passes(self) -> None:
-        self.clock.now_ms += 1
-        self.model.now_ms = self.clock.now_ms
+        self.turn_clock(1)
 
     @invariant()
     def the_store_says_what_the_model_says(self) -> None:
@@ -515,6 +523,13 @@ class Machine(RuleBasedStateMachine):
         assert self.run(check_partitions(self.store)) == []
 
 
+async def answer(node: Node, transaction: Transaction, topics: Sequence[str]) -> Steak | str:
+    try:
+        return await node.submit(transaction, *topics)
+    except BadRequest as error:
+        return "double spend" if error.code is ErrorCode.DOUBLE_SPEND else error.message
+
+
 def _block(document: Document) -> Block | None:
     return None if document.get("height") is None else (document["height"], document["block_hash"])
 
@@ -536,10 +551,11 @@ def test_the_engine_does_what_the_model_does(template: Template) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=2000 if LONG else 30,
-            stateful_step_count=60 if LONG else 30,
+            max_examples=400 if LONG else 50,
+            stateful_step_count=60 if LONG else 40,
             derandomize=not LONG,
             database=None,
+            phases=[Phase.generate],  # to shrink takes minutes, to read forty steps does not
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
