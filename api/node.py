@@ -225,7 +225,9 @@ def verify_limits(settings: Settings) -> VerifyLimits:
 def engine_limits(settings: Settings) -> EngineLimits:
     limits, engine = settings.limits, settings.engine
     return EngineLimits(
-        envelope=EnvelopeLimits(limits.beef_transactions, limits.beef_bumps),
+        envelope=EnvelopeLimits(
+            limits.beef_transactions, limits.beef_bumps, limits.beef_outputs, limits.beef_bump_bytes
+        ),
         retry=Retry(engine.broadcast_retry_secs, engine.broadcast_retry_max_secs, engine.broadcast_concurrency),
         topics=limits.topics_per_submission,
         history=limits.lookup_history,

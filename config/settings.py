@@ -81,6 +81,8 @@ class LimitSettings(Section):
     topics_per_submission: int = Field(32, ge=1, description="Topics that one submission may name.")
     beef_transactions: int = Field(2000, ge=1, description="Most transactions in one BEEF.")
     beef_bumps: int = Field(1000, ge=1, description="Most Merkle paths (BUMPs) in one BEEF.")
+    beef_outputs: int = Field(25_000, ge=1, description="Most outputs over all transactions of one BEEF.")
+    beef_bump_bytes: int = Field(1_000_000, ge=1000, description="Most bytes of Merkle paths in one BEEF.")
     beef_inputs: int = Field(5000, ge=1, description="Most inputs over all unproven transactions of one BEEF.")
     script_bytes: int = Field(500_000, ge=1000, description="Largest script that is executed.")
     script_sigops: int = Field(10_000, ge=1, description="Most signature checks in the scripts of one submission.")

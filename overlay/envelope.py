@@ -29,6 +29,8 @@ class EnvelopeLimits:
 
     transactions: int = 2000
     bumps: int = 1000
+    outputs: int = 25_000
+    bump_bytes: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,11 @@ def _read_bumps(data: bytes, position: int, limits: EnvelopeLimits) -> tuple[lis
     if count > limits.bumps:
         raise _too_large(f"a BEEF may carry {limits.bumps} Merkle paths")
     bumps = []
+    end = position + limits.bump_bytes
     for _ in range(count):
         bump, position = Bump.parse(data, position)
+        if position > end:
+            raise _too_large(f"the Merkle paths of a BEEF may have {limits.bump_bytes} bytes")
         bumps.append(bump)
     return bumps, position
 
@@ -148,6 +153,7 @@ def _read_members(
         raise _too_large(f"a BEEF may carry {limits.transactions} transactions")
     members: dict[bytes, Member] = {}
     last: bytes | None = None
+    outputs = 0
     for _ in range(count):
         form = _RAW
         bump_index: int | None = None
@@ -167,6 +173,9 @@ def _read_members(
                 bump_index, position = read_count(data, position)
             elif flag != 0:
                 raise malformed("a BEEF says of each transaction whether it has a Merkle path: 0 or 1")
+        outputs += len(transaction.outputs)
+        if outputs > limits.outputs:
+            raise _too_large(f"the transactions of a BEEF may have {limits.outputs} outputs")
         if transaction.txid in members:
             raise malformed(f"transaction {transaction.txid_hex} comes twice")
         members[transaction.txid] = Member(transaction, _pick(bumps, bump_index))

@@ -58,6 +58,7 @@ class HeaderChain:
         # One synchronisation at a time: two would each write a chain of their own.
         self._lock = asyncio.Lock()
         self._unsettled: int | None = None
+        self._syncing: asyncio.Task[ChainChange | None] | None = None
         self.generation = 0
         self.halted: str | None = None
         self.on_change: Callable[[ChainChange], Awaitable[None]] | None = None
@@ -121,8 +122,9 @@ class HeaderChain:
         missing = [height for height in set(heights) if self.root_at(height) is None]
         if not missing:
             return
-        if any(height > self.tip_height for height in missing):
-            await self.sync()
+        for _ in range(2):
+            if max(missing) > self.tip_height:
+                await self._shared_sync()
         lowest = min(self._headers, default=0)
         old = [height for height in missing if height < lowest and height >= 0]
         for height in old[:_MOST_OLD_HEIGHTS]:
@@ -133,6 +135,13 @@ class HeaderChain:
                 if len(self._old_roots) >= _OLD_CACHE:
                     self._old_roots.pop(next(iter(self._old_roots)))
                 self._old_roots[header.height] = header.merkle_root
+
+    async def _shared_sync(self) -> None:
+        """`sync`, once for all who ask meanwhile: strangers name heights. One that had begun earlier may have
+        missed a block, so `ensure` asks a second time."""
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.create_task(self.sync())
+        await asyncio.shield(self._syncing)
 
     async def _follow(self, tip: Header) -> ChainChange | None:
         fork = await self._fork_height(tip)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from config.errors import BadRequest, ErrorCode
 from overlay.sdk import hash256
 
-MAX_INPUTS = 100_000
-MAX_OUTPUTS = 100_000
+MAX_INPUTS = 25_000
+MAX_OUTPUTS = 25_000
 MAX_SATOSHIS = 21_000_000 * 100_000_000
 
 
