@@ -85,20 +85,25 @@ class SqliteStore:
         self._threads.start()
 
     def _opened(self, collections: Sequence[Collection], loop: asyncio.AbstractEventLoop) -> _Threads:
-        with faults_reported():
-            connection = connect(self.path, self._cache_mib)
-            try:
-                tables = apply_schema(connection, collections)
-                readers = [connect(self.path, self._cache_mib, read_only=True) for _ in range(4)]
-            except BaseException:
-                connection.close()
-                raise
+        turn, connections = Turn(self.path), list[sqlite3.Connection]()
+        try:
+            with turn, faults_reported():
+                connections.append(connect(self.path, self._cache_mib))
+                tables = apply_schema(connections[0], collections)
+                for _ in range(4):
+                    connections.append(connect(self.path, self._cache_mib, read_only=True))
+        except BaseException:
+            for each in connections:
+                each.close()
+            turn.close()
+            raise
+        connection, inline, points, scans, copying = connections
         return _Threads(
             loop,
-            Writer(connection, Turn(self.path), Checkpointer(readers.pop()), loop, self._flush_max_writes),
-            readers.pop(),
-            Reader("store-reader", readers[0], loop),
-            Reader("store-scanner", readers[1], loop),
+            Writer(connection, turn, Checkpointer(copying), loop, self._flush_max_writes),
+            inline,
+            Reader("store-reader", points, loop),
+            Reader("store-scanner", scans, loop),
             {table.collection.name: Statements(table) for table in tables},
         )
 

@@ -7,15 +7,25 @@ group is undone and halved until the commit at fault stands alone; the others go
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
-from config.errors import MetawattError
+from config.errors import BadRequest, MetawattError
 from store.grouping import batches
 from store.port import Conflict
 from store.sqlite_statements import SqlStep
 
 Outcome: TypeAlias = MetawattError | None
+
+
+@contextmanager
+def refusals_reported() -> Iterator[None]:
+    """Turn what the driver cannot bind, an int beyond 64 bits or half a surrogate pair, into BadRequest."""
+    try:
+        yield
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise BadRequest(f"a value cannot be stored: {error}") from error
 
 
 class Group:
@@ -48,8 +58,9 @@ class Group:
         return [None] * len(commits)
 
     def _run(self, commits: Sequence[Sequence[SqlStep]]) -> None:
-        for statement, rows in batches(commits):
-            statement.run(self._cursor, rows)
+        with refusals_reported():
+            for statement, rows in batches(commits):
+                statement.run(self._cursor, rows)
 
     def _apart(self, commits: Sequence[Sequence[SqlStep]], error: MetawattError) -> list[Outcome]:
         """Outcomes of commits that do not go through together."""
@@ -74,7 +85,8 @@ class Group:
         self._cursor.execute("SAVEPOINT alone")
         for index, (statement, _, row) in enumerate(steps):
             try:
-                statement.run(self._cursor, [row])
+                with refusals_reported():
+                    statement.run(self._cursor, [row])
             except Conflict as conflict:
                 error = Conflict(conflict.message, index)
                 break

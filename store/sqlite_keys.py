@@ -53,8 +53,8 @@ class Keys(Protocol):
         """The condition on the table's rows that their keys are among `marks`."""
         ...
 
-    def existing(self, marks: str) -> str:
-        """The statement that reads which of the keys `marks` (or, of a query, which of its values) exist."""
+    def among(self, marks: str) -> str:
+        """The same as a condition on `source` or `entries`."""
         ...
 
     def matching(self, alias: str, column: str) -> str:
@@ -98,8 +98,8 @@ class OwnKeys:
     def holding(self, marks: str) -> str:
         return f"{quoted(KEY_FIELD)} IN ({marks})"
 
-    def existing(self, marks: str) -> str:
-        return f"SELECT {quoted(KEY_FIELD)} FROM {self._table} WHERE {self.holding(marks)}"  # noqa: S608
+    def among(self, marks: str) -> str:
+        return self.holding(marks)
 
     def matching(self, alias: str, column: str) -> str:
         return f"{alias}.{quoted(KEY_FIELD)} = {column}"
@@ -134,10 +134,10 @@ class SharedKeys:
         return (f"CREATE TABLE IF NOT EXISTS {self._tree} ({_SHARED_COLUMNS}) WITHOUT ROWID",)
 
     def holding(self, marks: str) -> str:
-        return f'rowid IN (SELECT "_row" FROM {self._tree} WHERE {self._of(marks)})'  # noqa: S608
+        return f'rowid IN (SELECT "_row" FROM {self._tree} WHERE {self.among(marks)})'  # noqa: S608
 
-    def existing(self, marks: str) -> str:
-        return f'SELECT "_key" FROM {self._tree} WHERE {self._of(marks)}'  # noqa: S608
+    def among(self, marks: str) -> str:
+        return f'"_key" IN ({marks}) AND {self.covered}'
 
     def matching(self, alias: str, column: str) -> str:
         entry = f'"_key" = {column} AND {self.covered}'
@@ -153,7 +153,4 @@ class SharedKeys:
         cursor.execute(sql, (last - count + 1, last))
 
     def unlink(self, cursor: sqlite3.Cursor, marks: str, keys: Sequence[object]) -> None:
-        cursor.execute(f"DELETE FROM {self._tree} WHERE {self._of(marks)}", keys)  # noqa: S608
-
-    def _of(self, marks: str) -> str:
-        return f'"_key" IN ({marks}) AND {self.covered}'
+        cursor.execute(f"DELETE FROM {self._tree} WHERE {self.among(marks)}", keys)  # noqa: S608

@@ -25,7 +25,7 @@ def rows_by_key(connection: sqlite3.Connection, table: Table, keys: Iterable[Key
         chunk: list[Key | None] = [*wanted[start : start + _KEYS_PER_SELECT]]
         chunk.extend([None] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk)))
         marks = ",".join("?" * len(chunk))
-        sql = f"SELECT {table.column_list} FROM {table.name} WHERE {table.keys.holding(marks)}"  # noqa: S608
+        sql = f"SELECT {table.column_list} FROM {table.keys.source} WHERE {table.keys.among(marks)}"  # noqa: S608
         rows.update((row[0], row) for row in connection.execute(sql, chunk).fetchall())
     return rows
 

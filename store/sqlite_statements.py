@@ -64,8 +64,13 @@ def _marks(count: int) -> str:
     return ",".join("?" * count)
 
 
+def _existing(table: Table, marks: str) -> str:
+    """The statement that reads which of the keys `marks` exist."""
+    return f"SELECT {quoted(table.keys.column)} FROM {table.keys.entries} WHERE {table.keys.among(marks)}"  # noqa: S608
+
+
 def _exists(cursor: sqlite3.Cursor, table: Table, key: Key) -> bool:
-    return bool(cursor.execute(table.keys.existing("?"), (key,)).fetchall())
+    return bool(cursor.execute(_existing(table, "?"), (key,)).fetchall())
 
 
 class InsertRows:
@@ -74,7 +79,7 @@ class InsertRows:
     def __init__(self, table: Table, *, is_kept: bool = False) -> None:
         self._width = len(table.columns)
         self._head = f"INSERT INTO {table.name} ({table.column_list}) "
-        self._tail = f" AND NOT EXISTS ({table.keys.existing('column1')})" if is_kept else ""
+        self._tail = f" AND NOT EXISTS ({_existing(table, 'column1')})" if is_kept else ""
         self._keys = table.keys
         self._name = table.collection.name
 
@@ -207,15 +212,14 @@ class AbsentKeys:
     """The guard: no document under any of the keys. A row is the key."""
 
     def __init__(self, table: Table) -> None:
-        self._name = table.collection.name
-        self._keys = table.keys
+        self._table = table
 
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         for chunk in _chunks(rows, 1):
             count = _padded_length(len(chunk))
-            sql = self._keys.existing(_marks(count)) + " LIMIT 1"
+            sql = _existing(self._table, _marks(count)) + " LIMIT 1"
             if cursor.execute(sql, _flat(chunk, count, 1)).fetchall():
-                raise Conflict(f"a document of {self._name} exists already")
+                raise Conflict(f"a document of {self._table.collection.name} exists already")
 
 
 def check_expected(table: Table, document: Document, expect: Mapping[str, Any] | None) -> None:
@@ -230,6 +234,7 @@ class Statements:
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self._name = table.collection.name
         self._insert = InsertRows(table)
         self._keep = InsertRows(table, is_kept=True)
         self._put = PutRows(table)
@@ -241,27 +246,31 @@ class Statements:
 
     def step(self, write: Write) -> SqlStep:
         """A write made ready; BadRequest when it cannot be stored."""
-        name = self.table.collection.name
-        if isinstance(write, Insert | Put):
-            row = self.table.row(write.document)
-            return Step(self._rows_statement(write), (name, row[0]), row)
-        key = self.table.key(write.key)
-        if isinstance(write, Absent):
-            return Step(self._absent, (name, key), (key,))
-        if isinstance(write, Delete):
-            if write.expect:
-                return Step(self._delete_expecting, (name, key), (key, self._copied(write.expect)))
-            return Step(self._delete, (name, key), (key,))
-        return self._patch_step(write, key)
+        match write:
+            case Insert():
+                return self._row_step(self._keep if write.keep else self._insert, write.document)
+            case Put():
+                return self._row_step(self._put, write.document)
+            case Absent():
+                key = self.table.key(write.key)
+                return Step(self._absent, (self._name, key), (key,))
+            case Patch():
+                return self._patch_step(write, self.table.key(write.key))
+            case Delete():
+                return self._delete_step(write, self.table.key(write.key))
 
-    def _rows_statement(self, write: Insert | Put) -> Statement:
-        if isinstance(write, Put):
-            return self._put
-        return self._keep if write.keep else self._insert
+    def _row_step(self, statement: Statement, document: Document) -> SqlStep:
+        row = self.table.row(document)
+        return Step(statement, (self._name, row[0]), row)
+
+    def _delete_step(self, delete: Delete, key: Key) -> SqlStep:
+        if delete.expect:
+            return Step(self._delete_expecting, (self._name, key), (key, self._copied(delete.expect)))
+        return Step(self._delete, (self._name, key), (key,))
 
     def _patch_step(self, patch: Patch, key: Key) -> SqlStep:
         table, expect = self.table, patch.expect or {}
-        target = (table.collection.name, key)
+        target = (self._name, key)
         if KEY_FIELD in patch.changes:
             raise ValueError("a patch cannot change a document's key")
         if not patch.changes or not (patch.changes.keys() | expect.keys()) <= table.kinds.keys():

@@ -8,7 +8,7 @@ are appended by rowid, so that an insert under a random key touches one small tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,8 @@ from store.values import KEY_FIELD, checked_key, scalar
 
 DOC_COLUMN: Final = "_doc"
 COLUMN_TYPES: Final[Mapping[Kind, str]] = {"bytes": "BLOB", "text": "TEXT", "int": "INTEGER"}
+
+_MOST_SHAPES: Final = 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -57,8 +59,9 @@ class Table:
             if collection.family
             else OwnKeys(collection, is_clustered=self.is_clustered)
         )
-        self._typed = tuple(self.kinds.items())
         self._named = (KEY_FIELD, *self.fields)
+        self._declared = frozenset(self._named)
+        self._shapes: set[tuple[type, ...]] = set()
 
     @property
     def is_clustered(self) -> bool:
@@ -83,11 +86,27 @@ class Table:
         return scalar(self.kinds[name], name, value)
 
     def row(self, document: Document) -> tuple[Any, ...]:
-        """A document as a row, in the order of `columns`."""
-        rest = dict(document)
-        key = checked_key(self.collection, rest.pop(KEY_FIELD, None))
-        values = [scalar(kind, name, rest.pop(name, None)) for name, kind in self._typed]
-        return (key, *values, encoded_rest(rest))
+        """A document as a row, in the order of `columns`.
+
+        Types are checked here, a whole row at a time; values of the right type that SQLite cannot hold are
+        for it to refuse (`sqlite_group`).
+        """
+        values = tuple(map(document.get, self._named))
+        shape = tuple(map(type, values))
+        if shape not in self._shapes:
+            values = self._checked(values, shape)
+        declared = self._declared
+        rest = {name: value for name, value in document.items() if name not in declared}
+        return (*values, encoded_rest(rest))
+
+    def _checked(self, values: Sequence[Any], shape: tuple[type, ...]) -> tuple[Any, ...]:
+        """A key and declared fields, each as its kind; BadRequest when one cannot be. Remembers the types of
+        values that are right as they are."""
+        key = checked_key(self.collection, values[0])
+        plain = (key, *map(self.value, self.fields, values[1:]))
+        if tuple(map(type, plain)) == shape and len(self._shapes) < _MOST_SHAPES:
+            self._shapes.add(shape)
+        return plain
 
     def document(self, row: tuple[Any, ...]) -> Document:
         """A row, in the order of `columns`, as a document. Declared fields are always there."""

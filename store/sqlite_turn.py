@@ -13,9 +13,12 @@ from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
 from types import TracebackType
 
+from store.port import StoreUnavailable
+
 
 class Turn:
-    """A context manager, entered when it is this store's turn to write; `close` when there are no more."""
+    """A context manager, entered when it is this store's turn to write; `close` when there are no more. Raises
+    StoreUnavailable when its files cannot be made."""
 
     def __init__(self, path: Path) -> None:
         self._next = _opened(path.with_name(path.name + "-next"))
@@ -39,4 +42,7 @@ class Turn:
 
 
 def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreUnavailable(f"the database cannot be opened: {error}") from error
