@@ -87,7 +87,7 @@ class Server:
         if worker_count(self._node.settings) > 1:
             self._share_counts()
         self._lifecycle.phase = Phase.READY
-        log.info("ready")
+        log.info("ready", port=self._port, primary=self._node.primary)
 
     def _share_counts(self) -> None:
         """Let a scrape of any process tell of all."""
