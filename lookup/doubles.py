@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from lookup.records import CERTIFICATES, HOUR_SECS, INTERVALS, interval_keys
-from store.port import Delete, Document, Find, Key, Put, Reader, Write
+from lookup.records import CERTIFICATES, HOUR_SECS, INTERVALS, interval_key
+from store.port import Delete, Document, Find, Put, Reader, Write
 
 MOST_NEIGHBOURS: Final = 1024
 """Records of one device around one interval that are looked at."""
@@ -19,14 +19,12 @@ MOST_NEIGHBOURS: Final = 1024
 
 async def doubles_of(records: Sequence[Document], reader: Reader) -> dict[bytes, list[str]]:
     """The other issuance ids of each record's device and interval, by outpoint; only where there are any."""
-    keys = {record["_id"]: _keys(record) for record in records if _is_issued(record)}
-    wanted = [key for pair in keys.values() for key in pair]
-    marks = await reader.get_many(INTERVALS, wanted) if wanted else {}
+    keys = {record["_id"]: _key(record) for record in records if _is_issued(record)}
+    marks = await reader.get_many(INTERVALS, list(keys.values())) if keys else {}
     doubles = {}
     for record in records:
-        if _is_flagged(record, keys.get(record["_id"], ()), marks) and (
-            others := await overlapping(record, reader)
-        ):
+        mark = marks.get(keys.get(record["_id"], b""))
+        if mark is not None and _is_flagged(record, mark) and (others := await overlapping(record, reader)):
             doubles[record["_id"]] = others
     return doubles
 
@@ -35,12 +33,12 @@ def _is_issued(record: Document) -> bool:
     return record["device_id"] is not None and not record["unissued"]
 
 
-def _keys(record: Document) -> tuple[bytes, bytes]:
-    return interval_keys(record["device_id"], record["period_start"])
+def _key(record: Document) -> bytes:
+    return interval_key(record["device_id"], record["period_start"])
 
 
-def _is_flagged(record: Document, keys: Sequence[bytes], marks: dict[Key, Document]) -> bool:
-    return any(marks[key]["issuance_id"] != record["issuance_id"] for key in keys if key in marks)
+def _is_flagged(record: Document, mark: Document) -> bool:
+    return {mark["first"], mark["last"]} != {record["issuance_id"]}
 
 
 async def overlapping(record: Document, reader: Reader) -> list[str]:
@@ -67,7 +65,7 @@ async def _neighbours(record: Document, reader: Reader) -> list[Document]:
 
 
 async def remark_writes(evicted: Document, reader: Reader) -> Sequence[Write]:
-    """Set an interval's marks anew from what remains when a record of it is evicted."""
+    """Set an interval's mark anew from what remains when a record of it is evicted."""
     if not _is_issued(evicted):
         return ()
     neighbours = await _neighbours(evicted, reader)
@@ -76,11 +74,8 @@ async def remark_writes(evicted: Document, reader: Reader) -> Sequence[Write]:
         for each in neighbours
         if each["period_start"] == evicted["period_start"] and each["_id"] != evicted["_id"]
     ]
-    first, last = _keys(evicted)
+    key = _key(evicted)
     if not remaining:
-        return (Delete(INTERVALS, first), Delete(INTERVALS, last))
+        return (Delete(INTERVALS, key),)
     ids = [each["issuance_id"] for each in sorted(remaining, key=lambda each: each["seq"])]
-    return (
-        Put(INTERVALS, {"_id": first, "issuance_id": ids[0]}),
-        Put(INTERVALS, {"_id": last, "issuance_id": next((i for i in reversed(ids) if i != ids[0]), ids[0])}),
-    )
+    return (Put(INTERVALS, {"_id": key, "first": ids[0], "last": ids[-1]}),)

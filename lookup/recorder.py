@@ -21,7 +21,7 @@ from lookup.records import (
     WITHDRAWN,
     certificate_record,
     device_record,
-    interval_keys,
+    interval_key,
     legacy_record,
     notice_record,
     topics_text,
@@ -34,7 +34,7 @@ from overlay.lookup_service import (
     OutputSpent,
     OutputUnspent,
 )
-from store.port import Delete, Document, Insert, Patch, Put, Reader, Write
+from store.port import Delete, Document, Insert, Patch, Reader, Write
 from topics.certificates import read_script
 
 _UNSPENT: Final = {"live": 1, "lost": None, "spent_by": None, "succeeded_by": None}
@@ -94,11 +94,10 @@ def _is_issuance(event: OutputAdmitted, token: Token) -> bool:
 
 def _issuance(record: Document) -> tuple[Write, ...]:
     """Marks of which device was issued for, under which name, for which interval."""
-    device_id, issuance_id = record["device_id"], record["issuance_id"]
-    first, last = interval_keys(device_id, record["period_start"])
+    interval, issuance_id = interval_key(record["device_id"], record["period_start"]), record["issuance_id"]
     return (
-        Insert(INTERVALS, {"_id": first, "issuance_id": issuance_id}, keep=True),
-        Put(INTERVALS, {"_id": last, "issuance_id": issuance_id}),
+        Patch(INTERVALS, interval, {"last": issuance_id}, must_exist=False),
+        Insert(INTERVALS, {"_id": interval, "first": issuance_id, "last": issuance_id}, keep=True),
         Insert(DEVICES, device_record(record), keep=True),
     )
 

@@ -23,7 +23,7 @@ issuance that was ever the subject of one, so that one read tells for a whole pa
 is anything to look up. A mark may be stale, a missing mark never is.
 
 `metawatt_intervals` has for each device and start of an interval the first and the last issuance: where they
-differ, the interval was issued twice. Two writes that read nothing, so that two issuances of one group commit
+differ, the interval was issued twice. It is written without a read, so that two issuances of one group commit
 find each other, in whatever order. `metawatt_devices` tells which devices bear a name.
 """
 
@@ -108,7 +108,9 @@ NOTICES: Final = Collection(
     indexes=(Index("issuance", ("issuance_id", "issuer")),),
 )
 WITHDRAWN: Final = Collection("metawatt_withdrawn", key="text", clustered=True)
-INTERVALS: Final = Collection("metawatt_intervals", key="bytes", fields={"issuance_id": "text"}, clustered=True)
+INTERVALS: Final = Collection(
+    "metawatt_intervals", key="bytes", fields={"first": "text", "last": "text"}, clustered=True
+)
 DEVICES: Final = Collection("metawatt_devices", key="bytes", fields={"device_id": "text"}, clustered=True)
 COLLECTIONS: Final = (CERTIFICATES, NOTICES, WITHDRAWN, INTERVALS, DEVICES)
 
@@ -222,12 +224,10 @@ def midnight_secs(day: str) -> int:
     return (date.fromisoformat(day).toordinal() - _EPOCH_DAY) * _DAY_SECS
 
 
-def interval_keys(device_id: str, period_start: int) -> tuple[bytes, bytes]:
-    """Keys in `INTERVALS` of the first and the last issuance. Time comes first in them, so that what is
-    written at one time lies together."""
+def interval_key(device_id: str, period_start: int) -> bytes:
+    """The key in `INTERVALS`. Time comes first in it, so that what is written at one time lies together."""
     digest = sha256(device_id.encode()).digest()[:_DEVICE_DIGEST_BYTES]
-    interval = (period_start + 2**62).to_bytes(8, "big") + digest
-    return interval + b"\x00", interval + b"\x01"
+    return (period_start + 2**62).to_bytes(8, "big") + digest
 
 
 def device_prefix(device_name: str) -> bytes:

@@ -117,6 +117,7 @@ class PatchColumns:
     def __init__(self, table: Table, changes: tuple[str, ...], expect: tuple[str, ...], must_exist: bool) -> None:
         self._table = table
         self._width = 1 + len(changes) + len(expect)
+        self._may_find_less = not must_exist and not expect
         self._must_exist = must_exist
         assignments = [f"{quoted(name)} = v.column{i}" for i, name in enumerate(changes, 2)]
         conditions = [table.keys.matching("t", "v.column1")]
@@ -129,7 +130,7 @@ class PatchColumns:
             count = _padded_length(len(chunk))
             sql = self._head + _values(count, self._width) + self._tail
             cursor.execute(sql, _flat(chunk, count, self._width))
-            if cursor.rowcount != len(chunk):
+            if cursor.rowcount != len(chunk) and not self._may_find_less:
                 self._explain(cursor, chunk, cursor.rowcount)
 
     def _explain(self, cursor: sqlite3.Cursor, rows: Sequence[Row], updated: int) -> None:
