@@ -24,7 +24,7 @@ from overlay.hydrate import load_members
 from overlay.lookup_service import Event
 from overlay.outbox import outbox_entry
 from overlay.picture import Picture, guards, read_picture, record_outputs, record_spends, seen_result
-from overlay.records import DESCENTS, TRANSACTIONS
+from overlay.records import DESCENTS, OUTPUTS, TRANSACTIONS
 from overlay.steak import Steak, TopicResult
 from overlay.topic import Coin, Mode, Submission
 from overlay.transaction import Transaction, outpoint, show_outpoint
@@ -106,8 +106,8 @@ class Admitter:
             await self._check_rivals(picture, offer)
         since = self._measures.lap("verify", since)
         judged = await self._judge(picture, offer, wanted)
-        if judged.waits and await self._admit_parents(offer, judged.waits):
-            raise Conflict("coins came in with the ancestors")
+        if judged.waits and await self._coins_come(picture, offer, judged.waits):
+            raise Conflict("coins came in with the ancestors, or meanwhile")
         since = self._measures.lap("judge", since)
         relevant = {topic: result for topic, result in judged.results.items() if result.relevant}
         if relevant:
@@ -178,6 +178,17 @@ class Admitter:
             judged.results[topic] = seen_result(picture.receipts.get(topic), result)
             judged.coins[topic] = coins
         return judged
+
+    async def _coins_come(self, picture: Picture, offer: Offer, topics: Sequence[str]) -> bool:
+        """Whether topics that miss coins would be shown others now: those of ancestors that came along, or
+        of a parent that somebody else brought in since the picture was taken."""
+        if await self._admit_parents(offer, topics):
+            return True
+        spent = [spend.outpoint for spend in picture.transaction.inputs]
+        now = await self._store.get_many(OUTPUTS, spent)
+        return {key: each["topics"] for key, each in now.items()} != {
+            key: each["topics"] for key, each in picture.outputs.items()
+        }
 
     async def _admit_parents(self, offer: Offer, topics: Sequence[str]) -> bool:
         """Offer the ancestors that came along to topics that miss coins; whether any was admitted."""

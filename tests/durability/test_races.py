@@ -16,21 +16,29 @@ from overlay.invariants import check_invariants
 from overlay.records import TRANSACTIONS
 from overlay.steak import Steak, TopicResult
 from overlay.transaction import Transaction
-from store.port import Write
+from store.port import Collection, Document, Key, Write
 from store.sqlite import SqliteStore
 from tests.overlay.kit import GC, SOLAR_DE, Chain, Clock, Node
 
 
 class OvertakenStore(SqliteStore):
-    """Lets `meanwhile` happen, once, before the next commit."""
+    """Lets `meanwhile` happen, once, before the next commit, and `after_read` after the next reads."""
 
     meanwhile: Callable[[], Awaitable[object]] | None = None
+    after_read: Callable[[], Awaitable[object]] | None = None
 
     async def commit(self, writes: Sequence[Write]) -> None:
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             await meanwhile()
         await super().commit(writes)
+
+    async def get_each(self, requests: Sequence[tuple[Collection, Sequence[Key]]]) -> list[dict[Key, Document]]:
+        after_read, self.after_read = self.after_read, None
+        found = await super().get_each(requests)
+        if after_read is not None:
+            await after_read()
+        return found
 
 
 @pytest.fixture
@@ -51,7 +59,7 @@ async def node(chain: Chain, store: OvertakenStore) -> AsyncIterator[Node]:
     made = Node(chain, store, chain.clock)
     await made.open()
     yield made
-    assert store.meanwhile is None
+    assert store.meanwhile is store.after_read is None
     assert await check_invariants(store) == []
     assert await check_partitions(store) == []
     await made.close()
@@ -99,6 +107,15 @@ async def test_a_topic_that_takes_a_coin_while_it_is_spent(node: Node, chain: Ch
     steak = await node.submit(child, GC)
     assert steak == {GC: TopicResult((0,), (0,)), SOLAR_DE: TopicResult((0,), (0,))}
     assert await node.live(topics=[SOLAR_DE]) == {(child.txid, 0)}
+
+
+async def test_a_parent_that_comes_while_its_child_misses_it(
+    node: Node, chain: Chain, store: OvertakenStore
+) -> None:
+    parent, child = await family(chain)
+    store.after_read = lambda: node.submit(parent)
+    assert await node.submit(child) == {GC: TopicResult((0,), (0,))}
+    assert node.engine.waiting.occupied == 0
 
 
 async def through_a_payment(node: Node, chain: Chain) -> tuple[Transaction, Transaction, Transaction]:
