@@ -248,6 +248,8 @@ class Admitter:
             return writes
         if stored.get("height") is None and "bump" in own:
             judged |= {key: own[key] for key in ("height", "block_hash", "bump")} | {"pending_ms": None}
+        elif stored.get("height") is None and stored.get("pending_ms") is None:
+            judged["pending_ms"] = self._now_ms()  # as an ancestor it had been given up
         judged["rev"] = stored["rev"] + 1
         writes.append(Patch(TRANSACTIONS, stored["_id"], judged, expect={"rev": stored["rev"]}))
         return writes

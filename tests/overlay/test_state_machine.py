@@ -560,3 +560,23 @@ def test_the_engine_does_what_the_model_does(template: Template) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+async def test_an_ancestor_that_was_given_up_is_asked_about_again_once_it_is_admitted(
+    node: Node, chain: Chain, clock: Clock
+) -> None:
+    """Seldom drawn: nobody proves an ancestor for a week, then it is submitted by itself."""
+    parent, _ = await chain.issue()
+    child, _ = await chain.issue(funding=coins_of(parent)[-1])
+    await node.submit(child)
+    clock.now_ms += 7 * 24 * HOUR_MS
+    await node.engine.refresh_proofs()
+    await node.submit(child)
+    clock.now_ms += 1
+    await node.submit(parent)
+    await node.engine.tend()
+    await chain.dev.mine()
+    await node.engine.refresh_proofs()
+    document = await node.store.get(TRANSACTIONS, parent.txid)
+    assert document is not None
+    assert document["height"] == chain.dev.tip.height
