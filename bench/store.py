@@ -1,178 +1,222 @@
-"""How fast the embedded store takes submissions, and answers point reads, as it grows.
+"""What a submission costs the embedded store, in figures that a busy machine does not change.
 
-    python -m bench.store [--rows 1000000] [--busy 0.6] [--switch-interval 0.005]
+    python -m bench.store [--rows 10000 100000] [--batch 16] [--count 1600] [--keep FILE]
 
-Sixteen committers each commit batches shaped like an admitted submission: two outputs with 300-byte
-scripts under random keys, a spend under a 36-byte key, an applied mark (clustered), and a lookup record
-of about 1 KB with eight indexes. With `--busy`, the event loop's thread also computes in pure Python for
-that share of the time, as it does in a node that parses and verifies.
+The writes are those of a submission with one certificate: a mined parent, its child, an output, a spend, and what
+`ls_metawatt` records. At each number of stored outputs, `--count` submissions are committed in groups of
+`--batch`, straight through the writer's code, without checkpoints, and these are told of a submission:
+
+* pages written to the log, and how many different ones: a checkpoint writes each of those to the file once;
+* Python calls to make its writes ready, and to commit them; SQL statements a group;
+* CPU time of the thread, in µs, which does change.
+
+`--tables` tells the pages table by table. Filling a million rows takes about seven minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
+import cProfile
+import pstats
 import random
-import resource
-import sys
+import sqlite3
+import struct
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from statistics import quantiles
+from typing import Any
+from uuid import UUID
 
-from store.port import Collection, Index, Insert, Write
+from bench.bundles import DEVICES, Fleet
+from bench.lookup_index import make_events
+from certificates.token import Token
+from lookup.recorder import issuance_writes
+from lookup.records import CERTIFICATES, HOUR_SECS, certificate_record
+from lookup.records import COLLECTIONS as LOOKUP_COLLECTIONS
+from overlay.records import ENGINE_COLLECTIONS, OUTPUTS, SPENDS, TRANSACTIONS
+from store.port import Absent, Document, Insert, Write
 from store.sqlite import SqliteStore
+from store.sqlite_connection import connect
+from store.sqlite_group import Group
+from store.sqlite_schema import apply_schema
+from store.sqlite_statements import SqlStep, Statements
+from topics.certificates import read_script
 
-OUTPUTS = Collection("outputs", "bytes", {"topic": "text", "height": "int"})
-SPENDS = Collection("spends", "bytes", {"spender": "bytes"})
-APPLIED = Collection("applied", "bytes", {"at_ms": "int"}, clustered=True)
-RECORD_FIELDS = ("topic", "owner", "device", "source", "region", "begin_ms", "status", "issuer")
-RECORDS = Collection(
-    "records",
-    "bytes",
-    {
-        **dict.fromkeys(RECORD_FIELDS, "text"),
-        "owner": "bytes",
-        "issuer": "bytes",
-        "begin_ms": "int",
-        "seq": "int",
-    },
-    tuple(Index(f"by_{name}", (name, "seq") if name != "begin_ms" else (name,)) for name in RECORD_FIELDS),
-)
-COLLECTIONS = (OUTPUTS, SPENDS, APPLIED, RECORDS)
-COMMITTERS = 16
-
-_randbytes = random.Random(7).randbytes
-_random = random.Random(8)
-_owners = [_randbytes(33) for _ in range(5000)]
+COLLECTIONS = (*ENGINE_COLLECTIONS, *LOOKUP_COLLECTIONS)
+_AS_ISSUED = ("energy_source", "device_id", "device_name", "account_id", "issuance_id")
+RAW_BYTES = {True: (20, 20, 20), False: (250, 400, 1500)}
+"""Bytes of a parent, its Merkle path and its child: short ones to fill, since they are only appended."""
+_FRAME_HEADER_BYTES = 24
+_WAL_HEADER_BYTES = 32
 
 
-def submission(number: int) -> list[Write]:
-    """The writes of one submission."""
-    script = _randbytes(300)
-    record = {
-        "_id": _randbytes(36),
-        "topic": "tm_metawatt_gc",
-        "owner": _random.choice(_owners),
-        "device": f"device-{number % 10_000}",
-        "source": ("solar", "wind", "hydro")[number % 3],
-        "region": ("de", "dk", "fr", "gb", "nl")[number % 5],
-        "begin_ms": 1_700_000_000_000 + number * 1000,
-        "status": "active",
-        "issuer": _owners[number % 8],
-        "seq": number,
-        "certificate": {"production": "x" * 300, "attributes": {"a": 1, "b": "y" * 300}, "raw": script},
-    }
-    return [
-        Insert(OUTPUTS, {"_id": _randbytes(32), "topic": "tm", "height": number, "script": script}),
-        Insert(OUTPUTS, {"_id": _randbytes(32), "topic": "tm", "height": None, "script": script}),
-        Insert(SPENDS, {"_id": _randbytes(36), "spender": _randbytes(32)}),
-        Insert(APPLIED, {"_id": _randbytes(32), "at_ms": number}),
-        Insert(RECORDS, record),
-    ]
+class Submissions:
+    """The writes of submissions, numbered on from `first`."""
+
+    def __init__(self, first: int, *, is_short: bool) -> None:
+        self._next = first
+        self._sizes = RAW_BYTES[is_short]
+        self._randbytes = random.Random(first).randbytes
+        self._fleet = Fleet(1)
+        event = next(make_events(0, 1))
+        token = read_script(event.script)
+        assert isinstance(token, Token)
+        record = certificate_record(event, token)
+        assert record is not None
+        self._record = record
+
+    def take(self, count: int) -> list[list[Write]]:
+        return [self._submission() for _ in range(count)]
+
+    def _submission(self) -> list[Write]:
+        number, parent, child = self._next, self._randbytes(32), self._randbytes(32)
+        self._next += 1
+        funds, certificate = parent + bytes(4), child + bytes(4)
+        return [
+            Absent(OUTPUTS, funds),
+            Absent(SPENDS, certificate),
+            *self._transactions(number, parent, child),
+            Insert(OUTPUTS, {"_id": certificate, "seq": number + 1, "topics": ["tm_metawatt_gc"]}),
+            Insert(SPENDS, {"_id": funds, "txid": child, "input": 0, "kept": []}),
+            *self._records(number, certificate),
+        ]
+
+    def _transactions(self, number: int, parent: bytes, child: bytes) -> list[Write]:
+        raw, path, own = (self._randbytes(size) for size in self._sizes)
+        mined = {"height": 800_000 + number // 2000, "block_hash": bytes(32), "bump": path}
+        receipt = {"outputsToAdmit": [0], "coinsToRetain": [], "coinsRemoved": []}
+        judged = {"pending_ms": 10**12 + number, "seq": number + 1, "receipts": {"tm_metawatt_gc": receipt}}
+        return [
+            Insert(TRANSACTIONS, {"_id": parent, "raw": raw, "rev": 0, **mined}, keep=True),
+            Insert(TRANSACTIONS, {"_id": child, "raw": own, "rev": 0, **judged}),
+        ]
+
+    def _records(self, number: int, certificate: bytes) -> list[Write]:
+        issuance_id = str(UUID(bytes=self._randbytes(16), version=4))
+        bundle = self._fleet.bundle(number, issuance_id)
+        start = number // DEVICES * HOUR_SECS
+        record: Document = {
+            **self._record,
+            "_id": certificate,
+            "seq": number + 1,
+            "country": bundle["country_of_issuance"],
+            "owner_key": b"\x02" + self._randbytes(32),
+            "period_start": start,
+            "period_end": start + HOUR_SECS,
+            "hour": start,
+        }
+        record |= {name: bundle[name] for name in _AS_ISSUED}
+        return [Insert(CERTIFICATES, record, keep=True), *issuance_writes(record)]
 
 
-class Load:
-    """Commits and reads against one store."""
-
-    def __init__(self, store: SqliteStore, busy: float) -> None:
-        self.store = store
-        self.busy = busy
-        self.number = 0
-        self.keys: list[bytes] = []
-
-    def _next(self) -> list[Write]:
-        self.number += 1
-        writes = submission(self.number)
-        if self.number % 50 == 0:
-            self.keys.append(writes[0].document["_id"])  # type: ignore[union-attr]
-        return writes
-
-    async def fill(self, rows: int, at_once: int = 1000) -> None:
-        """Add submissions until there are `rows`, in large commits."""
-        while self.number < rows:
-            count = min(at_once, rows - self.number)
-            await self.store.commit([write for _ in range(count) for write in self._next()])
-
-    async def commits(self, count: int) -> float:
-        """Submissions a second over `COMMITTERS` committers. The batches are made beforehand."""
-        waiting = [self._next() for _ in range(count)]
-
-        async def committer() -> None:
-            while waiting:
-                await self.store.commit(waiting.pop())
-
-        started = time.perf_counter()
-        with self._spinning():
-            await asyncio.gather(*(committer() for _ in range(COMMITTERS)))
-        return count / (time.perf_counter() - started)
-
-    async def reads(self, count: int) -> list[float]:
-        """Latencies of single point reads, in µs."""
-        latencies = []
-        with self._spinning():
-            for key in random.choices(self.keys, k=count):
-                started = time.perf_counter()
-                assert await self.store.get(OUTPUTS, key) is not None
-                latencies.append((time.perf_counter() - started) * 1e6)
-        return latencies
-
-    @contextmanager
-    def _spinning(self) -> Iterator[None]:
-        task = asyncio.ensure_future(self._spin()) if self.busy else None
-        yield
-        if task is not None:
-            task.cancel()
-
-    async def _spin(self) -> None:
-        """Compute for `busy` of each 2 ms."""
-        while True:
-            end = time.perf_counter() + 0.002 * self.busy
-            while time.perf_counter() < end:
-                sum(range(200))
-            await asyncio.sleep(0.002 * (1 - self.busy))
+async def fill(path: Path, have: int, want: int, at_once: int = 4000) -> None:
+    """Bring the database from `have` stored outputs to `want`, in large commits."""
+    store = SqliteStore(path, cache_mib=256)
+    await store.open(COLLECTIONS)
+    submissions = Submissions(have, is_short=True)
+    for start in range(have, want, at_once):
+        commits = submissions.take(min(at_once, want - start))
+        await store.commit([write for writes in commits for write in writes])
+    await store.close()
 
 
-async def measure(load: Load, label: str, count: int) -> None:
-    """Print the figures at the present size."""
-    rates = [await load.commits(count // 3) for _ in range(3)]
-    latencies = quantiles(await load.reads(2000), n=100)
-    size = await load.store.size_bytes() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{label:>12}: {sorted(rates)[1]:8.0f} submissions/s (of {min(rates):.0f} to {max(rates):.0f}), "
-        f"get p50 {latencies[49]:.0f} µs p99 {latencies[98]:.0f} µs, {size:.0f} MiB, peak rss {peak:.0f} MiB",
-        flush=True,
-    )
+def written_pages(path: Path) -> list[int]:
+    """The number of every page in the write-ahead log, in the order written, as often as written."""
+    pages = []
+    with path.with_name(path.name + "-wal").open("rb") as log:
+        header = log.read(_WAL_HEADER_BYTES)
+        (page_bytes,) = struct.unpack(">I", header[8:12])
+        while (frame := log.read(_FRAME_HEADER_BYTES))[8:16] == header[16:24]:
+            pages.append(int.from_bytes(frame[:4], "big"))
+            log.seek(page_bytes, 1)
+    return pages
 
 
-async def run(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        store = SqliteStore(Path(folder) / "bench.db", cache_mib=options.cache_mib)
-        await store.open(COLLECTIONS)
-        load = Load(store, options.busy)
-        started = time.perf_counter()
-        for rows in (10_000, *([options.rows] if options.rows > 10_000 else [])):
-            await load.fill(rows // 5)
-            await measure(load, f"{rows} rows", options.count)
-        print(f"in {time.perf_counter() - started:.0f} s")
-        await store.close()
+class Meter:
+    """Commits submissions on a connection of its own, and counts."""
+
+    def __init__(self, connection: sqlite3.Connection, batch: int) -> None:
+        tables = apply_schema(connection, COLLECTIONS)
+        self._statements = {table.collection.name: Statements(table) for table in tables}
+        self._connection = connection
+        self._group = Group(connection)
+        self._batch = batch
+        self.steps_secs = self.commit_secs = 0.0
+
+    def steps(self, commits: Sequence[Sequence[Write]]) -> list[list[SqlStep]]:
+        return [[self._statements[each.collection.name].step(each) for each in writes] for writes in commits]
+
+    def batches(self, commits: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        for start in range(0, len(commits), self._batch):
+            yield commits[start : start + self._batch]
+
+    def commit(self, commits: Sequence[Sequence[Write]]) -> None:
+        for batch in self.batches(commits):
+            begun = time.thread_time()
+            steps = self.steps(batch)
+            made = time.thread_time()
+            assert not any(self._group.commit(steps))
+            self.steps_secs += made - begun
+            self.commit_secs += time.thread_time() - made
+
+    def calls(self, commits: Sequence[Sequence[Write]]) -> tuple[float, float, float]:
+        """Python calls a submission to make the steps and to commit them, and SQL statements a group."""
+        making, committing, statements = cProfile.Profile(), cProfile.Profile(), list[str]()
+        steps = making.runcall(self.steps, commits)
+        self._connection.set_trace_callback(statements.append)
+        committing.runcall(lambda: [self._group.commit(batch) for batch in self.batches(steps)])
+        self._connection.set_trace_callback(None)
+        made, committed = (pstats.Stats(each).total_calls for each in (making, committing))  # type: ignore[attr-defined]
+        return made / len(commits), committed / len(commits), len(statements) / (len(commits) / self._batch)
+
+
+def measure(path: Path, rows: int, options: argparse.Namespace) -> None:
+    """Print the figures of a database of so many outputs."""
+    with closing(connect(path, options.cache_mib)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        meter, submissions = Meter(connection, options.batch), Submissions(rows, is_short=False)
+        meter.commit(submissions.take(options.count))
+        pages, count = written_pages(path), options.count
+        calls = meter.calls(submissions.take(10 * options.batch))
+        print(
+            f"{rows:>10,} outputs: {len(pages) / count:.1f} pages written a submission, "
+            f"{len(set(pages)) / count:.1f} different; {calls[0]:.0f} + {calls[1]:.0f} calls, "
+            f"{calls[2]:.0f} statements a group; {meter.steps_secs / count * 1e6:.0f} + "
+            f"{meter.commit_secs / count * 1e6:.0f} µs; file {path.stat().st_size / 2**20:,.0f} MiB",
+            flush=True,
+        )
+        if options.tables:
+            print_tables(connection, pages, count)
+
+
+def print_tables(connection: sqlite3.Connection, pages: Sequence[int], count: int) -> None:
+    owners = dict(connection.execute("SELECT pageno, name FROM dbstat").fetchall())
+    written = Counter(owners.get(page, "free") for page in pages)
+    different = Counter(owners.get(page, "free") for page in set(pages))
+    for name, number in written.most_common():
+        print(f"{number / count:>12.2f} {different[name] / count:6.2f}  {name}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows, five a submission")
-    parser.add_argument("--count", type=int, default=30_000, help="submissions measured at each size")
-    parser.add_argument("--busy", type=float, default=0.0, help="share of the loop's time spent computing")
-    parser.add_argument("--switch-interval", type=float, default=sys.getswitchinterval())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--count", type=int, default=1600, help="submissions measured at each size")
+    parser.add_argument("--batch", type=int, default=16, help="submissions that share a flush")
     parser.add_argument("--cache-mib", type=int, default=64)
-    parser.add_argument("--dir", default=os.environ.get("TMPDIR"), help="where the file is made")
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--keep", type=Path, help="the file to make; default: a temporary one")
     options = parser.parse_args()
-    sys.setswitchinterval(options.switch_interval)
-    asyncio.run(run(options))
+    with tempfile.TemporaryDirectory() as folder:
+        path, have = options.keep or Path(folder) / "bench.db", 0
+        for rows in sorted(options.rows):
+            asyncio.run(fill(path, have, rows))
+            measure(path, rows, options)
+            have = rows + options.count + 10 * options.batch
 
 
 if __name__ == "__main__":

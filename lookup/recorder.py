@@ -82,7 +82,7 @@ def _certificate(event: OutputAdmitted, token: Token) -> Sequence[Write]:
     if record is None:
         return ()
     insert = Insert(CERTIFICATES, record, keep=True)
-    return (insert, *_issuance(record)) if _is_issuance(event, token) else (insert,)
+    return (insert, *issuance_writes(record)) if _is_issuance(event, token) else (insert,)
 
 
 def _is_issuance(event: OutputAdmitted, token: Token) -> bool:
@@ -92,7 +92,7 @@ def _is_issuance(event: OutputAdmitted, token: Token) -> bool:
     return token.issuance_id == issuance_id_for(first_spent, event.ref.output_index)
 
 
-def _issuance(record: Document) -> tuple[Write, ...]:
+def issuance_writes(record: Document) -> tuple[Write, ...]:
     """Marks of which device was issued for, under which name, for which interval."""
     interval, issuance_id = interval_key(record["device_id"], record["period_start"]), record["issuance_id"]
     return (
