@@ -18,7 +18,7 @@ from api.workers import Crew
 from config.logging import configure_logging
 from config.settings import Settings
 
-SWITCH_INTERVAL_SECS: Final = 0.0005
+SWITCH_INTERVAL_SECS: Final = 0.002
 """The store's threads hand results to the event loop thousands of times a second; at the usual 5 ms the loop
 would keep them waiting for the interpreter."""
 

@@ -57,10 +57,11 @@ class Policy:
 
     def trusts(self, issuer_key: bytes, region: str | None) -> bool:
         """Whether an issuer is trusted for a country (capitals), or, when None, for any."""
-        return any(
-            issuer.identity_key == issuer_key and (region is None or not issuer.regions or region in issuer.regions)
-            for issuer in self.issuers
-        )
+        for issuer in self.issuers:
+            everywhere = region is None or not issuer.regions
+            if issuer.identity_key == issuer_key and (everywhere or region in issuer.regions):
+                return True
+        return False
 
     def margin(self, technology: str) -> Fraction:
         return self.technology_margins.get(technology, self.capacity_margin)
