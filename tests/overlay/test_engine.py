@@ -53,9 +53,7 @@ async def test_of_fifty_conflicting_spends_one_is_admitted_and_the_others_are_re
     transaction, tokens = await chain.issue()
     await node.submit(transaction)
     coin = coins_of(transaction)[0]
-    rivals = [
-        await chain.succeed([coin], [successor.transfer(tokens[0], chain.owner.public)]) for _ in range(50)
-    ]
+    rivals = [await chain.succeed([coin], [successor.transfer(tokens[0], chain.owner.public)]) for _ in range(50)]
     answers = await asyncio.gather(*[node.submit(rival) for rival in rivals], return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, BadRequest)]
     assert len(refused) == 49

@@ -58,9 +58,7 @@ async def test_an_admitted_transaction_is_broadcast_mined_and_proven(node: Node,
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 7, REORG_LIMIT])
-async def test_a_reorganisation_takes_proofs_back_and_new_ones_come(
-    node: Node, chain: Chain, depth: int
-) -> None:
+async def test_a_reorganisation_takes_proofs_back_and_new_ones_come(node: Node, chain: Chain, depth: int) -> None:
     deep = await issue_and_broadcast(node, chain, 2)
     await chain.dev.mine()
     await node.engine.refresh_proofs()
