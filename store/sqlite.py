@@ -18,7 +18,7 @@ from store.port import Collection, Document, Find, Key, Page, StoreUnavailable, 
 from store.sqlite_checkpoint import Checkpointer
 from store.sqlite_connection import connect, faults_reported
 from store.sqlite_reader import PointRead, Reader, WalkRead
-from store.sqlite_reads import Read, aggregate, count, find_page, rows_by_key
+from store.sqlite_reads import Read, aggregate, count, find_page, rows_of_each
 from store.sqlite_schema import apply_schema
 from store.sqlite_statements import Statements
 from store.sqlite_table import Table
@@ -56,10 +56,11 @@ def _read_inline(
     connection: sqlite3.Connection, wanted: Sequence[tuple[Table, Sequence[Key]]]
 ) -> list[dict[Key, Document]]:
     with faults_reported():
-        return [
-            {key: table.document(row) for key, row in rows_by_key(connection, table, keys).items()}
-            for table, keys in wanted
-        ]
+        found = rows_of_each(connection, wanted)
+    return [
+        {key: table.document(row) for key, row in rows.items()}
+        for (table, _), rows in zip(wanted, found, strict=True)
+    ]
 
 
 class SqliteStore:

@@ -16,7 +16,7 @@ from typing import Final
 _logger = logging.getLogger(__name__)
 
 # Writes after which a checkpoint is due. More writes share more pages, and make a longer log.
-_DUE_WRITES: Final = 8192
+_DUE_WRITES: Final = 16_384
 _SHORT_TAIL_PAGES: Final = 512
 _MOST_PASSES: Final = 6
 _CHECKPOINT: Final = "PRAGMA wal_checkpoint(PASSIVE)"

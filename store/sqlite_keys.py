@@ -16,6 +16,7 @@ from store.port import Collection
 from store.values import KEY_FIELD
 
 SHARED_KEY: Final = "_key"
+SHARED_OF: Final = "_of"
 _SHARED_COLUMNS: Final = '"_key" BLOB, "_of" INTEGER, "_row" INTEGER, PRIMARY KEY ("_key", "_of")'
 
 
@@ -25,7 +26,11 @@ def quoted(name: str) -> str:
 
 
 class Keys(Protocol):
-    """The ways to a table's rows by key."""
+    """The ways to a table's rows by key. `tree` is the shared one, None for keys of a table's own, and `number`
+    the collection's in it."""
+
+    tree: str | None
+    number: int
 
     @property
     def source(self) -> str:
@@ -78,6 +83,8 @@ class OwnKeys:
     covered: Final = None
 
     def __init__(self, collection: Collection, *, is_clustered: bool) -> None:
+        self.tree: str | None = None
+        self.number = 0
         self._table = quoted(collection.name)
         self._index = quoted(f"{collection.name}.{KEY_FIELD}")
         self._is_clustered = is_clustered
@@ -119,6 +126,7 @@ class SharedKeys:
     def __init__(self, collection: Collection, number: int) -> None:
         self._table = quoted(collection.name)
         self._tree = quoted(f"keys.{collection.family}")
+        self.tree: str | None = self._tree
         self.number = number
         self.covered = f'"_of" = {number}'
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from store.port import Find, Key, Page, Total
-from store.sqlite_keys import quoted
+from store.sqlite_keys import SHARED_KEY, SHARED_OF, quoted
 from store.sqlite_table import Table
 from store.sqlite_walk import covering, select
 from store.walk import Segment, Walk
@@ -17,17 +17,60 @@ Read: TypeAlias = Callable[[sqlite3.Connection], Any]
 _KEYS_PER_SELECT: Final = 256
 
 
-def rows_by_key(connection: sqlite3.Connection, table: Table, keys: Iterable[Key]) -> dict[Key, tuple[Any, ...]]:
-    """The rows that exist, in few statements. Lists of keys are padded to powers of two with NULL."""
+def _chunks(keys: Iterable[Key]) -> Iterator[list[Key | None]]:
+    """The keys without repeats, in lists of few lengths: powers of two, to which they are padded with NULL."""
     wanted = list(dict.fromkeys(keys))
-    rows: dict[Key, tuple[Any, ...]] = {}
     for start in range(0, len(wanted), _KEYS_PER_SELECT):
         chunk: list[Key | None] = [*wanted[start : start + _KEYS_PER_SELECT]]
         chunk.extend([None] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk)))
+        yield chunk
+
+
+def rows_by_key(connection: sqlite3.Connection, table: Table, keys: Iterable[Key]) -> dict[Key, tuple[Any, ...]]:
+    """The rows that exist, in few statements."""
+    rows: dict[Key, tuple[Any, ...]] = {}
+    for chunk in _chunks(keys):
         marks = ",".join("?" * len(chunk))
         sql = f"SELECT {table.column_list} FROM {table.keys.source} WHERE {table.keys.among(marks)}"  # noqa: S608
         rows.update((row[0], row) for row in connection.execute(sql, chunk).fetchall())
     return rows
+
+
+def rows_of_each(
+    connection: sqlite3.Connection, wanted: Sequence[tuple[Table, Sequence[Key]]]
+) -> list[dict[Key, tuple[Any, ...]]]:
+    """`rows_by_key` of several tables. Most keys that are asked for together are new ones: a tree that
+    tables share is asked first which of the keys it has."""
+    if len(wanted) == 1:
+        return [rows_by_key(connection, *wanted[0])]
+    keys: dict[str, list[Key]] = {}
+    for table, asked in wanted:
+        if table.keys.tree is not None:
+            keys.setdefault(table.keys.tree, []).extend(asked)
+    entries = {tree: _entries(connection, tree, asked) for tree, asked in keys.items()}
+    present = [_present(table, asked, entries) for table, asked in wanted]
+    return [
+        rows_by_key(connection, table, there) if there else {}
+        for (table, _), there in zip(wanted, present, strict=True)
+    ]
+
+
+def _present(table: Table, keys: Sequence[Key], entries: Mapping[str, set[tuple[Key, int]]]) -> Sequence[Key]:
+    """The keys that may have a row."""
+    if table.keys.tree is None:
+        return keys
+    there, number = entries[table.keys.tree], table.keys.number
+    return [key for key in keys if (key, number) in there] if there else ()
+
+
+def _entries(connection: sqlite3.Connection, tree: str, keys: Iterable[Key]) -> set[tuple[Key, int]]:
+    """Which of the keys there are, each with the numbers of the collections that have it."""
+    entries: set[tuple[Key, int]] = set()
+    for chunk in _chunks(keys):
+        marks = ",".join("?" * len(chunk))
+        sql = f'SELECT "{SHARED_KEY}", "{SHARED_OF}" FROM {tree} WHERE "{SHARED_KEY}" IN ({marks})'  # noqa: S608
+        entries.update(connection.execute(sql, chunk).fetchall())
+    return entries
 
 
 def find_page(connection: sqlite3.Connection, table: Table, find: Find) -> Page:
