@@ -25,7 +25,7 @@ DATA = Path(sys.argv[2] if len(sys.argv) > 2 else "data")
 
 def post(path: str, body: bytes, **headers: str) -> dict:
     """POST to the node; the JSON that it answers."""
-    with urlopen(Request(NODE + path, body, {k.replace("_", "-"): v for k, v in headers.items()})) as reply:  # noqa: S310
+    with urlopen(Request(NODE + path, body, {k.replace("_", "-"): v for k, v in headers.items()})) as reply:
         return json.load(reply)
 
 
