@@ -1,7 +1,7 @@
 """Checks on keys and on declared fields, shared by the drivers.
 
 A value of a wrong type, or one that a database cannot hold (an int beyond 64 bits, a str with a lone
-surrogate), is refused before it is queued, so that it cannot spoil the group it would be committed with.
+surrogate), is refused, and does not spoil the group it would be committed with.
 """
 
 from __future__ import annotations
