@@ -42,11 +42,13 @@ class Evictor:
         self._now_ms = ground.now_ms
 
     async def evict(self, txid: bytes, reason: str, *, even_proven: bool = False) -> int:
-        """Evict a stored transaction and its descendants; how many went. A proven one stays, unless told."""
+        """Evict a stored transaction and its descendants; how many went. Unless told, a proven one stays, and
+        so does one with a proven descendant: it was mined as well, whatever is said of it.
+        """
         for _ in range(_ATTEMPTS):
             doomed = await self._descendants(txid)
-            root = doomed.get(txid)
-            if root is None or (root.document.get("height") is not None and not even_proven):
+            is_proven = any(entry.document.get("height") is not None for entry in doomed.values())
+            if txid not in doomed or (is_proven and not even_proven):
                 return 0
             try:
                 await self._store.commit(await self._writes(doomed, txid, reason))

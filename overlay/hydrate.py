@@ -61,7 +61,7 @@ class OutputList:
 
 
 def ordered(kept: Mapping[bytes, Kept], roots: Iterable[bytes]) -> list[Kept]:
-    """The roots and all that they descend from, parents first, each once."""
+    """The roots and all that they descend from, parents first, each once; what is not kept is passed over."""
     order: list[Kept] = []
     done: set[bytes] = set()
     for root in roots:
@@ -74,7 +74,7 @@ def ordered(kept: Mapping[bytes, Kept], roots: Iterable[bytes]) -> list[Kept]:
             elif txid not in done:
                 done.add(txid)
                 stack.append((txid, True))
-                stack.extend((parent, False) for parent in entry.parents if parent not in done)
+                stack.extend((parent, False) for parent in entry.parents if parent not in done and parent in kept)
     return order
 
 
@@ -104,9 +104,9 @@ def _beef_v2(entries: Sequence[Kept]) -> Iterator[bytes]:
         yield (b"\x00" if entry.bump is None else b"\x01" + write_varint(paths[entry.bump])) + entry.raw
 
 
-async def load_kept(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, Kept]:
-    """These transactions and their ancestry down to mined ones. Txids that are not stored are left out, and
-    so is whatever would need them."""
+async def load_kept(reader: Reader, txids: Iterable[bytes], *, whole: bool = True) -> dict[bytes, Kept]:
+    """These transactions and their ancestry down to mined ones. Txids that are not stored are left out, and,
+    when `whole`, so is whatever would need them."""
     kept: dict[bytes, Kept] = {}
     wanted = set(txids)
     while wanted:
@@ -122,7 +122,7 @@ async def load_kept(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, Kept]
             kept[entry.txid] = entry
         for key in found:
             wanted.update(parent for parent in kept[_txid(key)].parents if parent not in kept)
-    return _complete(kept)
+    return _complete(kept) if whole else kept
 
 
 def _txid(key: Key) -> bytes:

@@ -111,11 +111,15 @@ class Outbox:
         await self._store.commit([again])
 
     async def _broadcast(self, txid: bytes) -> None:
-        """Send a transaction, its unmined ancestors first; nothing when it is mined or gone."""
+        """Send a transaction, its unmined ancestors first; nothing when it is mined or gone.
+
+        An ancestor whose own parents are not stored (it was mined when it came, and a reorganisation took its
+        proof) cannot be sent: the network has seen it.
+        """
         stored = await self._store.get(TRANSACTIONS, txid)
         if stored is None or stored.get("height") is not None:
             return
-        kept = await load_kept(self._store, [txid])
+        kept = await load_kept(self._store, [txid], whole=False)
         if txid not in kept:
             return
         parsed = {key: Transaction.parse(entry.raw) for key, entry in kept.items()}
@@ -123,8 +127,9 @@ class Outbox:
             if entry.bump is not None or (entry.txid in self._sent and entry.txid != txid):
                 continue
             transaction = parsed[entry.txid]
-            sources = [parsed[spend.source_txid].outputs[spend.source_index] for spend in transaction.inputs]
-            await self._send(entry.txid, to_extended(transaction, sources))
+            if all(spend.source_txid in parsed for spend in transaction.inputs):
+                sources = [parsed[spend.source_txid].outputs[spend.source_index] for spend in transaction.inputs]
+                await self._send(entry.txid, to_extended(transaction, sources))
 
     async def _send(self, txid: bytes, extended: bytes) -> None:
         status = await self._broadcaster.broadcast(extended)

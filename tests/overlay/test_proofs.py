@@ -224,3 +224,38 @@ async def test_the_outbox_tries_again_with_longer_pauses(node: Node, chain: Chai
     assert await node.engine.outbox.depth() == (0, 0)
     assert chain.dev.pool_size == 1
     assert transaction.txid in node.engine.outbox._sent
+
+
+async def test_what_a_proven_transaction_descends_from_stays(node: Node, chain: Chain) -> None:
+    first, tokens = await chain.issue()
+    await node.submit(first)
+    second = await chain.succeed(coins_of(first)[:1], [successor.transfer(tokens[0], chain.owner.public)])
+    await node.submit(second)
+    await node.engine.tend()
+    await chain.dev.mine()
+    report = await chain.dev.status(second.txid)
+    assert report is not None
+    await node.engine.ingest_status(Broadcast(second.txid, TxStatus.MINED, merkle_path=report.merkle_path))
+    assert not await node.engine.ingest_status(Broadcast(first.txid, TxStatus.REJECTED, "so they say"))
+    assert await node.live() == {(second.txid, 0)}
+    assert (await node.engine.refresh_proofs())["proven"] == 1
+    await assert_sound(node)
+
+
+async def test_what_stands_on_an_unproven_ancestor_without_parents_is_broadcast(node: Node, chain: Chain) -> None:
+    """The faucet's payment came with its proof and without what it spends; a reorganisation takes the proof."""
+    transaction, _ = await chain.issue()
+    (funding,) = transaction.inputs
+    await chain.dev.reorg(1)
+    await chain.dev.mine()
+    await node.headers.sync()
+    chain.proofs[funding.source_txid] = (await chain.dev.status(funding.source_txid)).merkle_path  # type: ignore[union-attr,assignment]
+    await node.submit(transaction)
+    await chain.dev.reorg(1)
+    await node.headers.sync()
+    assert (await node.store.get(TRANSACTIONS, funding.source_txid) or {}).get("height") is None
+    await node.engine.tend()
+    assert await node.store.count(OUTBOX) == 0
+    status = await chain.dev.status(transaction.txid)
+    assert status is not None
+    assert status.status is TxStatus.SEEN_ON_NETWORK
