@@ -15,6 +15,7 @@ from api.metrics import HttpMetrics, cumulated
 from api.ports import Node
 from api.tally import Tally
 from overlay.measure import Measures
+from store.port import Find
 
 # Sizes are counted in the database, and anybody may ask for them.
 _FRESH_SECS: Final = 10.0
@@ -22,7 +23,6 @@ _FRESH_SECS: Final = 10.0
 _GAUGES: Final = {
     "transactions": ("metawatt_transactions", "Transactions stored, ancestors included.", 1),
     "outputs": ("metawatt_outputs", "Outputs that topics hold.", 1),
-    "spends": ("metawatt_spends", "Spends recorded.", 1),
     "unproven": ("metawatt_unproven_transactions", "Admitted transactions without a proof.", 1),
     "conflicts": ("metawatt_conflicts", "Double spends on record.", 1),
     "evictions": ("metawatt_evictions", "Evictions on record.", 1),
@@ -89,10 +89,15 @@ class Exposition:
 
 
 async def _index_sizes(node: Node) -> dict[str, int]:
-    """Documents in each collection of each lookup service."""
+    """Entries of the first index of each collection of each lookup service: what it lists first."""
     services = node.engine.lookup_services.values()
     collections = {collection.name: collection for service in services for collection in service.collections}
-    return {name: await node.store.count(collection) for name, collection in collections.items()}
+    return {
+        name: await node.store.count(
+            collection, Find(index=collection.indexes[0].name) if collection.indexes else None
+        )
+        for name, collection in collections.items()
+    }
 
 
 class _EngineSizes(Collector):
@@ -103,7 +108,9 @@ class _EngineSizes(Collector):
         self._indexes = indexes
 
     def collect(self) -> Iterator[Metric]:
-        sizes = GaugeMetricFamily("metawatt_index_entries", "Documents in lookup indexes.", labels=("index",))
+        sizes = GaugeMetricFamily(
+            "metawatt_index_entries", "Entries of each lookup collection's first index.", labels=("index",)
+        )
         for index, number in self._indexes.items():
             sizes.add_metric((index,), number)
         yield sizes

@@ -53,7 +53,7 @@ class StorageSettings(Section):
         None, description="sqlite:///PATH or mongodb://…/NAME. Default: sqlite in <data_dir>/node.db."
     )
     flush_max_writes: int = Field(4096, ge=1, description="Most writes that one group commit takes.")
-    sqlite_cache_mib: int = Field(64, ge=1, le=4096, description="SQLite page cache of each connection.")
+    sqlite_cache_mib: int = Field(16, ge=1, le=4096, description="SQLite page cache of each connection.")
     mongodb_timeout_secs: float = Field(
         10, gt=0, description="How long MongoDB may take to be found and to answer."
     )
