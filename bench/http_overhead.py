@@ -55,6 +55,7 @@ def ours() -> Server:
             engine=Engine(),
             headers=SimpleNamespace(tip_height=1),
             identity=b"\x02" * 33,
+            primary=True,
             admin_token="a",
             callback_token="c",
             started_ms=0,
@@ -116,6 +117,8 @@ def measure(which: str, requests: int, connections: int) -> tuple[float, float]:
     mine, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=server_process, args=(which, theirs), daemon=True)
     process.start()
+    # The server's end is the server's alone, so that its death is told here.
+    theirs.close()
     port = mine.recv()
 
     async def load(count: int) -> None:

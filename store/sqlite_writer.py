@@ -7,8 +7,9 @@ import sqlite3
 from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
 
 from config.errors import Internal
@@ -20,6 +21,8 @@ from store.sqlite_statements import SqlStep
 from store.sqlite_turn import Turn
 
 _logger = logging.getLogger(__name__)
+
+_LINGER_SECS = 0.002
 
 Settled: TypeAlias = list[tuple["Future[Any]", Any]]
 
@@ -64,6 +67,7 @@ class Writer:
         self._flush_max_writes = flush_max_writes
         self._queue: SimpleQueue[Sequence[Commit] | None] = SimpleQueue()
         self._held: deque[Commit] = deque()
+        self._expected = 1
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
 
     def start(self) -> None:
@@ -82,12 +86,14 @@ class Writer:
         self._turn.close()
 
     def _run(self) -> None:
-        while group := self._gather():
+        while self._await_group():
             with self._turn:
+                group = self._gather()
                 outcomes = self._apply([commit.steps for commit in group])
                 settled = [(commit.done, outcome) for commit, outcome in zip(group, outcomes, strict=True)]
                 self._loop.call_soon_threadsafe(settle, settled)
                 self._checkpoint(sum(len(commit.steps) for commit in group))
+            self._expected = len(group)
 
     def _checkpoint(self, writes: int) -> None:
         try:
@@ -96,28 +102,42 @@ class Writer:
             # The commits stand: their pages are in the log, and stay there until a checkpoint succeeds.
             _logger.warning("a checkpoint failed: %s", error)
 
-    def _gather(self) -> list[Commit]:
-        """What waits, up to the bound of a flush; empty when the writer is to end."""
-        group: list[Commit] = []
-        writes = 0
-        while self._take(waits=not group):
-            writes += len(self._held[0].steps)
-            if group and writes > self._flush_max_writes:
+    def _await_group(self) -> bool:
+        """Return when there is something to commit; False when the writer is to end.
+
+        A flush costs much the same however many share it, and those who were told of the last one are about to
+        come again: as many are waited for, for a little while. One client alone never waits.
+        """
+        if not self._held and not self._take(None):
+            return False
+        deadline = monotonic() + _LINGER_SECS
+        while len(self._held) < self._expected and (left := deadline - monotonic()) > 0:
+            if not self._take(left):
                 break
+        return True
+
+    def _gather(self) -> list[Commit]:
+        """What waits by now, up to the bound of a flush."""
+        while not self._queue.empty():
+            if not self._take(0):
+                break
+        group = [self._held.popleft()]
+        writes = len(group[0].steps)
+        while self._held and (writes := writes + len(self._held[0].steps)) <= self._flush_max_writes:
             group.append(self._held.popleft())
         return group
 
-    def _take(self, *, waits: bool) -> bool:
-        """Have something held; False when nothing is there, or when the writer is to end."""
-        while not self._held:
-            if not waits and self._queue.empty():
-                return False
-            commits = self._queue.get()
-            if commits is None:
-                if not waits:
-                    self._queue.put(None)
-                return False
-            self._held.extend(commits)
+    def _take(self, timeout_secs: float | None) -> bool:
+        """Hold what was put next; False when nothing came in time, or when the writer is to end."""
+        try:
+            commits = self._queue.get(timeout=timeout_secs)
+        except Empty:
+            return False
+        if commits is None:
+            if self._held:
+                self._queue.put(None)
+            return False
+        self._held.extend(commits)
         return True
 
     def _apply(self, commits: Sequence[Sequence[SqlStep]]) -> Sequence[Outcome]:
