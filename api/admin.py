@@ -18,6 +18,7 @@ from api.route import Access, Content, Handler, Route, Schema, Tag, json_content
 from api.times import iso_time
 from config.errors import BadRequest, Busy, ErrorCode, NotFound
 from overlay.clock import NowMs
+from overlay.transaction import show_outpoint
 
 
 class AdminHandler:
@@ -53,6 +54,29 @@ class AdminHandler:
             "engine": await node.engine.stats(),
         }
         return json_reply({"status": "success", "data": data})
+
+    async def conflicts(self, _request: web.Request) -> web.Response:
+        records = [
+            {
+                "txid": document["txid"][::-1].hex(),
+                "outpoint": show_outpoint(document["_id"][:36]),
+                "spentBy": document["rival"][::-1].hex(),
+                "seenAt": iso_time(document["seen_ms"]),
+            }
+            for document in await self._node.engine.conflicts()
+        ]
+        return json_reply({"status": "success", "data": {"records": records}})
+
+    async def evictions(self, _request: web.Request) -> web.Response:
+        records = [
+            {
+                "txid": document["_id"][::-1].hex(),
+                "reason": document["reason"],
+                "evictedAt": iso_time(document["at_ms"]),
+            }
+            for document in await self._node.engine.evictions()
+        ]
+        return json_reply({"status": "success", "data": {"records": records}})
 
     async def evict_outpoint(self, request: web.Request) -> web.Response:
         body = await read_object(request, self._bodies)
@@ -105,6 +129,22 @@ class AdminHandler:
                 "Statistics of the node",
                 self.stats,
                 reply=schemas.ref("AdminStatsResponse"),
+            ),
+            self._route(
+                "GET",
+                "/admin/conflicts",
+                "adminConflicts",
+                "The last hundred double spends that were refused",
+                self.conflicts,
+                reply=schemas.ref("ConflictsResponse"),
+            ),
+            self._route(
+                "GET",
+                "/admin/evictions",
+                "adminEvictions",
+                "The last hundred transactions that were evicted, and why",
+                self.evictions,
+                reply=schemas.ref("EvictionsResponse"),
             ),
             self._route(
                 "POST",

@@ -150,6 +150,10 @@ def _health() -> Json:
     }
 
 
+def _records(record: Json) -> Json:
+    return _object("records", records={"type": "array", "items": record})
+
+
 def _admin() -> Json:
     service = {"type": "string", "description": "Name of a lookup service; all when left out."}
     names = {"type": "array", "items": _TEXT}
@@ -173,6 +177,12 @@ def _admin() -> Json:
             lookupServices=names,
             gaspSyncEnabled=_FLAG,
             engine={"type": "object", "additionalProperties": True, "description": "The engine's own figures."},
+        ),
+        "ConflictsResponse": _success(
+            data=_records(_object("txid outpoint spentBy", txid=_TXID, outpoint=_TEXT, spentBy=_TXID, seenAt=_TIME))
+        ),
+        "EvictionsResponse": _success(
+            data=_records(_object("txid reason", txid=_TXID, reason=_TEXT, evictedAt=_TIME))
         ),
         "EvictRequest": _object("txid outputIndex", txid=_TXID, outputIndex=_U32, service=service),
         "RemoveTokenRequest": _object(

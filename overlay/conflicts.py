@@ -7,7 +7,7 @@ from typing import Final
 
 from overlay.clock import NowMs
 from overlay.records import CONFLICTS
-from store.port import Delete, Document, Find, Insert, Store, Write
+from store.port import Delete, Find, Insert, Store, Write
 
 MOST_CONFLICTS: Final = 10_000
 
@@ -35,7 +35,3 @@ class ConflictLog:
             oldest = await self._store.find(CONFLICTS, Find(index="by_age", limit=excess))
             writes += [Delete(CONFLICTS, document["_id"]) for document in oldest.documents]
         await self._store.commit(writes)
-
-    async def latest(self, limit: int = 100) -> list[Document]:
-        page = await self._store.find(CONFLICTS, Find(index="by_age", descending=True, limit=limit))
-        return page.documents

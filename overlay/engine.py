@@ -233,6 +233,17 @@ class Engine:
             raise NotFound(f"output {txid[::-1].hex()}.{output_index} is not held here", ErrorCode.OUTPUT_UNKNOWN)
         await self.evictor.evict(txid, "removed by an operator", even_proven=True)
 
+    async def conflicts(self, limit: int = 100) -> list[Document]:
+        """The double spends that were refused last, newest first: `txid` would have spent the outpoint that the
+        first 36 bytes of `_id` name, and `rival` spends it (I3)."""
+        page = await self.store.find(CONFLICTS, Find(index="by_age", descending=True, limit=limit))
+        return page.documents
+
+    async def evictions(self, limit: int = 100) -> list[Document]:
+        """The transactions that were evicted last, newest first, each with its `reason`."""
+        page = await self.store.find(EVICTIONS, Find(index="by_age", descending=True, limit=limit))
+        return page.documents
+
     async def reindex(self, service: str | None = None, progress: Progress | None = None) -> int:
         """Rebuild one service's index, or all, from stored transactions; how many outputs were replayed."""
         if service is not None and service not in self.lookup_services:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from overlay.conflicts import ConflictLog
+
 GC = "tm_metawatt_gc"
 
 
@@ -53,6 +55,28 @@ async def test_remove_token(running: Any) -> None:
     assert await found(running) == 0
     await running.admin("POST", "/admin/reindex", json={})
     assert await found(running) == 0
+
+
+async def test_double_spends_and_evictions_are_shown(running: Any) -> None:
+    certificate = await running.certificate()
+    await running.submit(certificate.beef)
+    txid = bytes.fromhex(certificate.txid_hex)[::-1]
+    await ConflictLog(running.node.store, lambda: 1_780_000_000_000).record(
+        b"\x01" * 32, {txid + bytes(4): b"\x02" * 32}
+    )
+    await running.node.engine.remove_output(txid, 0)
+    conflicts = (await running.admin("GET", "/admin/conflicts")).json()["data"]["records"]
+    assert conflicts == [
+        {
+            "txid": "01" * 32,
+            "outpoint": f"{certificate.txid_hex}.0",
+            "spentBy": "02" * 32,
+            "seenAt": "2026-05-28T20:26:40.000Z",
+        }
+    ]
+    (eviction,) = (await running.admin("GET", "/admin/evictions")).json()["data"]["records"]
+    assert eviction["txid"] == certificate.txid_hex
+    assert eviction["reason"] == "removed by an operator"
 
 
 async def test_proofs_are_fetched_when_asked(running: Any) -> None:
