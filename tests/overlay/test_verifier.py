@@ -25,7 +25,7 @@ from overlay.verify_worker import encode_jobs
 from tests.overlay.envelopes import FINAL, KEY, LOCK, Blocks, beef, funding, pay, pay_from, unlock
 
 COSTLY, INVALID = ErrorCode.SCRIPT_TOO_COSTLY, ErrorCode.SCRIPT_INVALID
-MOST_LAG_SECS = 0.1
+MOST_LAG_SECS = 0.5
 MEMORY_MIB = 512
 
 
@@ -193,7 +193,7 @@ async def test_costly_scripts_are_bounded_and_stop_nobody(hasty: ScriptWorker, m
     since = perf_counter()
     code, lag = await lag_while(verdict(hasty.run([made])))
     assert code in (COSTLY, INVALID)
-    assert perf_counter() - since < 3
+    assert perf_counter() - since < 10
     assert lag < MOST_LAG_SECS
     assert await verdict(hasty.run([TRUE])) is None
     assert await verdict(hasty.run([FALSE])) is INVALID
