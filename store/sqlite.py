@@ -17,13 +17,13 @@ from typing import Any, Final
 from store.port import Collection, Document, Find, Key, Page, StoreUnavailable, Total, Write
 from store.sqlite_checkpoint import Checkpointer
 from store.sqlite_connection import connect, faults_reported
-from store.sqlite_reader import PointRead, Reader, WalkRead
-from store.sqlite_reads import Read, aggregate, count, find_page, rows_of_each
+from store.sqlite_reader import PointRead, Reader, WalkRead, answered
+from store.sqlite_reads import Read, aggregate, count, find_page
 from store.sqlite_schema import apply_schema
 from store.sqlite_statements import Statements
 from store.sqlite_table import Table
 from store.sqlite_turn import Turn
-from store.sqlite_writer import Commit, Writer
+from store.sqlite_writer import Commit, Writer, settle
 from store.values import checked_find
 
 _LONG_PAGE: Final = 200
@@ -52,17 +52,6 @@ class _Threads:
             thread.close()
 
 
-def _read_inline(
-    connection: sqlite3.Connection, wanted: Sequence[tuple[Table, Sequence[Key]]]
-) -> list[dict[Key, Document]]:
-    with faults_reported():
-        found = rows_of_each(connection, wanted)
-    return [
-        {key: table.document(row) for key, row in rows.items()}
-        for (table, _), rows in zip(wanted, found, strict=True)
-    ]
-
-
 class SqliteStore:
     """`store.port.Store` on the SQLite file `path`, which is made when there is none.
 
@@ -79,6 +68,7 @@ class SqliteStore:
         self._flush_max_writes = flush_max_writes
         self._threads: _Threads | None = None
         self._waiting: list[Commit] = []
+        self._asked: list[PointRead] = []
 
     async def open(self, collections: Sequence[Collection]) -> None:
         """See the port."""
@@ -113,6 +103,7 @@ class SqliteStore:
         threads, self._threads = self._threads, None
         if threads is not None:
             self._hand_over(threads.writer)
+            self._answer_asked(threads)
             await asyncio.shield(asyncio.to_thread(threads.close))
 
     async def commit(self, writes: Sequence[Write]) -> None:
@@ -151,10 +142,25 @@ class SqliteStore:
             table = self._table(collection)
             wanted.append((table, [table.key(key) for key in keys]))
         if sum(len(keys) for _, keys in wanted) <= _INLINE_KEYS:
-            return _read_inline(threads.inline, wanted)
+            return await self._read_inline(threads, wanted)
         done: asyncio.Future[list[dict[Key, Document]]] = threads.loop.create_future()
         threads.points.put(PointRead(wanted, done))
         return await done
+
+    async def _read_inline(
+        self, threads: _Threads, wanted: Sequence[tuple[Table, Sequence[Key]]]
+    ) -> list[dict[Key, Document]]:
+        """Ask at the end of this round of the event loop, together with whoever else asks in it."""
+        done: asyncio.Future[list[dict[Key, Document]]] = threads.loop.create_future()
+        if not self._asked:
+            threads.loop.call_soon(self._answer_asked, threads)
+        self._asked.append(PointRead(wanted, done))
+        return await done
+
+    def _answer_asked(self, threads: _Threads) -> None:
+        asked, self._asked = self._asked, []
+        if asked:
+            settle(answered(threads.inline, asked))
 
     async def find(self, collection: Collection, find: Find) -> Page:
         """See the port."""

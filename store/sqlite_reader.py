@@ -14,7 +14,7 @@ from config.errors import Internal, MetawattError
 from store.grouping import Row
 from store.port import Document, Key
 from store.sqlite_connection import faults_reported
-from store.sqlite_reads import Read, rows_by_key
+from store.sqlite_reads import Read, rows_of_each
 from store.sqlite_table import Table
 from store.sqlite_writer import Settled, settle
 
@@ -36,6 +36,28 @@ class WalkRead(NamedTuple):
 def _documents(table: Table, rows: Mapping[Key, Row], keys: Sequence[Key]) -> dict[Key, Document]:
     """Each caller gets documents of its own: a document is mutable."""
     return {key: table.document(rows[key]) for key in keys if key in rows}
+
+
+def _guarded(connection: sqlite3.Connection, read: Read) -> Any:
+    """What a read gives, or the error that its callers are to hear of."""
+    try:
+        with faults_reported():
+            return read(connection)
+    except MetawattError as error:
+        return error
+    except Exception as error:  # whoever reads must live on
+        return Internal(f"a read failed: {error!r}")
+
+
+def answered(connection: sqlite3.Connection, reads: Sequence[PointRead]) -> Settled:
+    """Point reads, answered with one look at each table."""
+    keys: dict[Table, list[Key]] = {}
+    for table, wanted in chain.from_iterable(read.wanted for read in reads):
+        keys.setdefault(table, []).extend(wanted)
+    found = _guarded(connection, lambda own: dict(zip(keys, rows_of_each(own, list(keys.items())), strict=True)))
+    if isinstance(found, MetawattError):
+        return [(read.done, found) for read in reads]
+    return [(read.done, [_documents(t, found[t], k) for t, k in read.wanted]) for read in reads]
 
 
 class Reader:
@@ -79,24 +101,5 @@ class Reader:
     def _answer(self, reads: list[PointRead | WalkRead]) -> Settled:
         points = [read for read in reads if isinstance(read, PointRead)]
         walks = [read for read in reads if isinstance(read, WalkRead)]
-        settled: Settled = [(walk.done, self._guarded(walk.read)) for walk in walks]
-        return settled + self._merged(points)
-
-    def _merged(self, reads: list[PointRead]) -> Settled:
-        """Point reads, answered with one look at each table."""
-        keys: dict[Table, list[Key]] = {}
-        for table, wanted in chain.from_iterable(read.wanted for read in reads):
-            keys.setdefault(table, []).extend(wanted)
-        found = self._guarded(lambda connection: {t: rows_by_key(connection, t, k) for t, k in keys.items()})
-        if isinstance(found, MetawattError):
-            return [(read.done, found) for read in reads]
-        return [(read.done, [_documents(t, found[t], k) for t, k in read.wanted]) for read in reads]
-
-    def _guarded(self, read: Read) -> Any:
-        try:
-            with faults_reported():
-                return read(self._connection)
-        except MetawattError as error:
-            return error
-        except Exception as error:  # the thread must live, and its callers must hear of it
-            return Internal(f"a read failed: {error!r}")
+        settled: Settled = [(walk.done, _guarded(self._connection, walk.read)) for walk in walks]
+        return settled + answered(self._connection, points)
