@@ -40,8 +40,3 @@ class Sequence:
             if self._counter >> _COUNTER_BITS:
                 self._last_ms, self._counter = self._last_ms + 1, 0
         return (self._last_ms << _PROCESS_BITS + _COUNTER_BITS) | self._process | self._counter
-
-
-def seq_floor(at_ms: int) -> int:
-    """The least number that a `Sequence` gives from that millisecond on."""
-    return at_ms << _PROCESS_BITS + _COUNTER_BITS

@@ -55,11 +55,12 @@ class _Threads:
 class SqliteStore:
     """`store.port.Store` on the SQLite file `path`, which is made when there is none.
 
-    `cache_mib` is the page cache of each of the four connections; `flush_max_writes` bounds the writes
+    `cache_mib` is the page cache of each of the five connections; `flush_max_writes` bounds the writes
     that share one flush.
 
     A few documents by key are read on the event loop itself: that takes some ten microseconds, and a thread
-    would take longer to be told. Everything else has threads: one that writes, two that read.
+    would take longer to be told. Everything else has threads: one that writes, one that copies the log, two that
+    read.
     """
 
     def __init__(self, path: Path | str, *, cache_mib: int = 64, flush_max_writes: int = 4096) -> None:

@@ -11,7 +11,7 @@ from overlay.builder import FINAL_SEQUENCE, fee_for
 from overlay.devchain.report import Refusal
 from overlay.transaction import Output, Transaction
 from overlay.verify import SpendJob, VerifyLimits
-from overlay.wire import is_extended, parse, parse_extended, serialize
+from overlay.wire import is_extended, parse, parse_extended
 
 MISSING_PARENTS: Final = 460
 SCRIPTS: Final = 461
@@ -63,13 +63,10 @@ def read(data: bytes) -> tuple[Transaction, tuple[Output, ...] | None]:
 def check_shape(transaction: Transaction, next_height: int, now_secs: int, policy: Policy) -> None:
     """Everything that needs no coins."""
     txid, size = transaction.txid, len(transaction.raw)
-    inputs, outputs = transaction.inputs, transaction.outputs
     if size > policy.transaction_bytes:
         raise Refusal(TOO_LARGE, f"a transaction may have {policy.transaction_bytes} bytes", txid)
     if size < _LEAST_BYTES:
         raise Refusal(MALFORMED, f"a transaction has {_LEAST_BYTES} bytes at least", txid)
-    if serialize(transaction.version, inputs, outputs, transaction.lock_time) != transaction.raw:
-        raise Refusal(MALFORMED, "a length is written longer than it need be", txid)
     if transaction.is_coinbase:
         raise Refusal(INPUTS, "coinbases are the miner's own", txid)
     if not is_final(transaction, next_height, now_secs):

@@ -39,6 +39,7 @@ from overlay.topic import Coin, Submission
 from overlay.transaction import Input, Output, Transaction
 from store.port import Find, Reader
 from store.sqlite import SqliteStore
+from tests.sample import ATTRIBUTES as SAMPLE
 from topics.certificates import CertificateTopic
 from topics.names import certificate_topics
 
@@ -47,28 +48,7 @@ NOW_MS = 1_780_315_200_000
 
 WHOLE = Range(1, 1000)
 
-ATTRIBUTES: dict[str, Any] = {
-    "account_id": "7b0c2c1e-5b0f-4f1e-9d3a-2f6f0a1b2c3d",
-    "connected_grid_identification": "10YDE-EON------1",
-    "country_of_issuance": "DE",
-    "device_capacity": 1_000_000,
-    "device_location": [48.1351, 11.582],
-    "device_name": "Dachanlage Süd 7",
-    "device_production_start_date": "2021-04-01",
-    "device_technology_type": "solar_pv",
-    "device_type": "production",
-    "energy_carrier": "electricity",
-    "energy_source": "solar_pv",
-    "expiry_datestamp": "2028-06-01",
-    "face_value": 1,
-    "issuance_datestamp": "2026-06-01",
-    "issuance_post_energy_carrier_conversion": False,
-    "issue_market_zone": "DE-LU",
-    "issuing_body": "Example Issuing Body",
-    "production_ending_interval": "2026-06-01T11:00:00Z",
-    "production_starting_interval": "2026-06-01T10:00:00Z",
-    "registry_configuration": 1,
-}
+ATTRIBUTES: dict[str, Any] = {name: value for name, value in SAMPLE.items() if name != "device_id"}
 
 
 class SmallNode:
