@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
-from config.errors import BadRequest, Busy, ErrorCode
+from config.errors import BadRequest, Busy, ErrorCode, MetawattError
 from overlay.conflicts import ConflictLog
 from overlay.envelope import Envelope, Member
 from overlay.events import admission_events, admitted_topics, spend_events, writes_for
@@ -46,6 +46,18 @@ class Judged:
     waits: list[str] = field(default_factory=list)
 
 
+Alongside: TypeAlias = Callable[[Steak], Sequence[Write]]
+"""Writes of the submitter's own that join the commit of its admission. It is told what the topics said, and
+may raise: nothing is then changed. When one of these writes is a `Conflict`, the submission is not tried again, for
+what it would write is no longer right: it fails with `AlongsideConflict`."""
+
+
+class AlongsideConflict(MetawattError):
+    """What would have been written beside an admission conflicts; nothing was written."""
+
+    default_code = ErrorCode.STORAGE_CONFLICT
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What is submitted: an envelope, the topics named, and what came beside it."""
@@ -54,6 +66,7 @@ class Offer:
     topics: Sequence[str]
     off_chain_values: bytes | None = None
     mode: Mode = Mode.CURRENT
+    alongside: Alongside | None = None
 
     @property
     def subject(self) -> Transaction:
@@ -224,7 +237,16 @@ class Admitter:
         if self._broadcasts and offer.mode is Mode.CURRENT and height is None and not picture.receipts:
             work = {"txid": offer.subject.txid}
             writes.append(outbox_entry(self._ground.numbers, self._now_ms(), "broadcast", work))
-        await self._store.commit(writes)
+        await self._write(writes, offer.alongside, judged.results)
+
+    async def _write(self, writes: Sequence[Write], alongside: Alongside | None, results: Steak) -> None:
+        beside = alongside(results) if alongside is not None else ()
+        try:
+            await self._store.commit([*writes, *beside])
+        except Conflict as conflict:
+            if conflict.write_index < len(writes):
+                raise
+            raise AlongsideConflict(conflict.message) from conflict
 
     def _record_transaction(self, picture: Picture, offer: Offer, relevant: Steak, seq: int) -> list[Write]:
         wire = {topic: result.to_wire() for topic, result in {**picture.receipts, **relevant}.items()}

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from config.errors import BadRequest, ErrorCode, MetawattError, NotFound, Unavailable
-from overlay.admission import Admitter, Offer
+from overlay.admission import Admitter, Alongside, Offer
 from overlay.chain import Broadcast, Broadcaster
 from overlay.clock import NowMs, system_now_ms
 from overlay.clock import Sequence as Numbers
@@ -114,12 +114,14 @@ class Engine:
         topics: Sequence[str],
         off_chain_values: bytes | None = None,
         mode: Mode = Mode.CURRENT,
+        alongside: Alongside | None = None,
     ) -> Steak:
         """Submit one BEEF to topics; the reply is given when everything in it is durable (I1).
 
         Raises `BadRequest` for an unknown topic, or an envelope that is malformed, invalid or a double
         spend; `Busy` under overload; `Unavailable` when the chain cannot be followed. Nothing has then
-        changed, but for the record of a double spend.
+        changed, but for the record of a double spend. A submitter within this process may have writes of its
+        own join the commit (`alongside`), and is told of their conflict by `AlongsideConflict`.
         """
         start = perf_counter()
         try:
@@ -128,7 +130,7 @@ class Engine:
                 raise Unavailable(self.headers.halted, ErrorCode.REORG_TOO_DEEP)
             parsed = parse_envelope(envelope, self.limits.envelope)
             self.measures.lap("parse", start)
-            steak = await self._alone(Offer(parsed, named, off_chain_values, mode))
+            steak = await self._alone(Offer(parsed, named, off_chain_values, mode, alongside))
         except MetawattError as error:
             self.measures.refusals[error.code.value] += 1
             raise

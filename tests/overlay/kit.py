@@ -12,6 +12,7 @@ from certificates.ranges import Range
 from certificates.token import ISSUANCE_PROTOCOL, Token, encode_fields
 from config.settings import Settings
 from lookup.hosted import hosted_lookup_services
+from overlay.admission import Alongside
 from overlay.builder import Coin, P2pkhSigner, PushDropSigner, TransactionBuilder, coins_of, p2pkh_lock
 from overlay.chain import Broadcast, Broadcaster, Header, TxStatus
 from overlay.devchain import DEV_COLLECTIONS, DevChain, Refusal
@@ -246,8 +247,8 @@ class Node:
         await self.verifier.close()
         await self.store.close()
 
-    async def submit(self, transaction: Transaction, *topics: str) -> Steak:
-        return await self.engine.submit(self.chain.beef(transaction), topics or (GC,))
+    async def submit(self, transaction: Transaction, *topics: str, alongside: Alongside | None = None) -> Steak:
+        return await self.engine.submit(self.chain.beef(transaction), topics or (GC,), alongside=alongside)
 
     async def live(self, **query: Any) -> set[tuple[bytes, int]]:
         """Outpoints that a query finds."""

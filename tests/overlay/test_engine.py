@@ -8,13 +8,14 @@ import pytest
 
 from certificates import successor
 from config.errors import BadRequest, ErrorCode, NotFound
+from overlay.admission import AlongsideConflict
 from overlay.builder import coins_of
 from overlay.envelope import parse_envelope
-from overlay.records import CONFLICTS, OUTPUTS, SPENDS, TRANSACTIONS
-from overlay.steak import TopicResult
+from overlay.records import CONFLICTS, OUTPUTS, SPENDS, STATE, TRANSACTIONS
+from overlay.steak import Steak, TopicResult
 from overlay.topic import Admission, Metadata, Submission
 from overlay.transaction import outpoint
-from store.port import Find
+from store.port import Find, Insert, Write
 from tests.overlay.kit import GC, SOLAR_DE, Chain, Node
 
 
@@ -37,6 +38,41 @@ async def test_a_repeat_is_answered_with_the_first_steak(node: Node, chain: Chai
     assert await node.submit(move) == first
     assert await node.submit(transaction) == {GC: TopicResult((0,))}
     assert node.engine.measures.submissions[GC, "repeated"] == 2
+
+
+async def test_writes_alongside_join_the_commit_of_the_admission(node: Node, chain: Chain) -> None:
+    transaction, _ = await chain.issue()
+    told: list[Steak] = []
+
+    def alongside(steak: Steak) -> list[Write]:
+        told.append(steak)
+        return [Insert(STATE, {"_id": "beside"})]
+
+    await node.submit(transaction, alongside=alongside)
+    assert told == [{GC: TopicResult((0,))}]
+    assert await node.store.get(STATE, "beside") is not None
+    await node.submit(transaction, alongside=alongside)
+    assert len(told) == 1, "a repeat is answered from the receipt"
+
+
+async def test_a_conflict_alongside_refuses_the_admission(node: Node, chain: Chain) -> None:
+    transaction, _ = await chain.issue()
+    await node.store.commit([Insert(STATE, {"_id": "beside"})])
+    with pytest.raises(AlongsideConflict):
+        await node.submit(transaction, alongside=lambda _: [Insert(STATE, {"_id": "beside"})])
+    assert await node.live() == set()
+    await node.submit(transaction)
+
+
+async def test_a_refusal_alongside_changes_nothing(node: Node, chain: Chain) -> None:
+    transaction, _ = await chain.issue()
+
+    def refuse(_: Steak) -> list[Write]:
+        raise BadRequest("not so")
+
+    with pytest.raises(BadRequest, match="not so"):
+        await node.submit(transaction, alongside=refuse)
+    assert await node.live() == set()
 
 
 async def test_fifty_identical_submissions_at_once_are_applied_once(node: Node, chain: Chain) -> None:
