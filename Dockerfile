@@ -16,6 +16,8 @@ COPY certificates certificates
 COPY overlay overlay
 COPY topics topics
 COPY lookup lookup
+COPY basket basket
+COPY energytag energytag
 COPY api api
 COPY cli cli
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \

@@ -15,6 +15,36 @@ from aiohttp import web
 from api.replies import json_reply
 from config.errors import Busy, ErrorCode, MetawattError
 
+_UNKNOWN = (
+    ErrorCode.ORGANISATION_UNKNOWN,
+    ErrorCode.USER_UNKNOWN,
+    ErrorCode.ACCOUNT_UNKNOWN,
+    ErrorCode.DEVICE_UNKNOWN,
+    ErrorCode.CERTIFICATE_UNKNOWN,
+    ErrorCode.RECORD_UNKNOWN,
+    ErrorCode.ACTION_UNKNOWN,
+)
+_FORBIDDEN = (ErrorCode.NOT_BENEFICIARY, ErrorCode.NOT_WHITELISTED, ErrorCode.NOT_THE_ISSUER)
+_CONFLICTS = (
+    ErrorCode.STILL_IN_USE,
+    ErrorCode.ISSUED_TWICE,
+    ErrorCode.NOTHING_SELECTED,
+    ErrorCode.QUANTITY_LACKING,
+    ErrorCode.STATUS_FORBIDS,
+    ErrorCode.SIGNATURE_AWAITED,
+    ErrorCode.ENERGY_LACKING,
+)
+_UNPROCESSABLE = (
+    ErrorCode.INVALID_FIELD,
+    ErrorCode.INTERVAL_INVALID,
+    ErrorCode.RANGE_INVALID,
+    ErrorCode.CAPACITY_EXCEEDED,
+    ErrorCode.ATTRIBUTES_DIFFER,
+    ErrorCode.MEASUREMENT_INVALID,
+    ErrorCode.IMPORT_INVALID,
+    ErrorCode.PROOF_INVALID,
+    ErrorCode.SIGNED_OTHERWISE,
+)
 _REQUEST_ERRORS = (
     ErrorCode.BAD_REQUEST,
     ErrorCode.BAD_JSON,
@@ -45,6 +75,12 @@ _REQUEST_ERRORS = (
 STATUS: Final[Mapping[ErrorCode, int]] = MappingProxyType(
     {
         **dict.fromkeys(_REQUEST_ERRORS, 400),
+        **dict.fromkeys(_UNKNOWN, 404),
+        **dict.fromkeys(_FORBIDDEN, 403),
+        **dict.fromkeys(_CONFLICTS, 409),
+        **dict.fromkeys(_UNPROCESSABLE, 422),
+        ErrorCode.WALLET_EMPTY: 503,
+        ErrorCode.WALLET_UNAVAILABLE: 503,
         ErrorCode.UNAUTHORIZED: 401,
         ErrorCode.FORBIDDEN: 403,
         ErrorCode.NOT_FOUND: 404,

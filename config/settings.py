@@ -186,6 +186,62 @@ class TopicSettings(Section):
     )
 
 
+class RegistrySettings(Section):
+    """The EnergyTag registry."""
+
+    enabled: bool = Field(True, description="Serve the EnergyTag API and issue certificates.")
+    issuing_body: str = Field("METAWATT", description="Name of the issuing body, as certificates carry it.")
+    bundles_per_transaction: int = Field(
+        100, ge=1, le=1000, description="Most certificate outputs in one transaction."
+    )
+    actions_per_round: int = Field(256, ge=1, description="Most actions that are planned together.")
+    bundles_per_action: int = Field(20_000, ge=1, description="Most bundles that one action may issue or move.")
+    waiting_actions: int = Field(10_000, ge=1, description="Actions that may wait in the queue; more are told 429.")
+    action_wait_secs: float = Field(
+        10, ge=0, description="How long a call waits for its action before it answers that it was received."
+    )
+    query_limit: int = Field(1000, ge=1, description="Most bundles in one answer of a query.")
+    import_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Largest body of an import or of measurements."
+    )
+    lifetime_days: int = Field(
+        730, ge=1, description="Days from production to expiry of bundles issued from measurements."
+    )
+    recurring_poll_secs: float = Field(
+        5, gt=0, description="How often recurring actions that are due are looked for."
+    )
+
+
+class WalletSettings(Section):
+    """Coins that pay for the registry's transactions."""
+
+    fee_rate: int = Field(1, ge=1, description="Satoshis for 1000 bytes.")
+    coin_satoshis: int = Field(5000, ge=500, description="Size of the coins that larger ones are split into.")
+    spare_coins: int = Field(
+        64, ge=1, le=1000, description="Coins that are kept ready, so that many transactions can be made at once."
+    )
+    unproven_depth: int = Field(
+        5, ge=1, description="Longest chain of unproven transactions of the node's own that a coin may stand on."
+    )
+    low_satoshis: int = Field(50_000, ge=0, description="A balance below this raises the alarm.")
+    remote_url: str | None = Field(
+        None, description="Base URL of a BRC-100 wallet (HTTP JSON) that tops up the coins. Default: none."
+    )
+    remote_originator: str = Field("metawatt", description="Originator that is shown to that wallet.")
+    top_up_satoshis: int = Field(500_000, ge=1, description="What is asked of that wallet when the balance is low.")
+    webhook_timeout_secs: float = Field(10, gt=0, description="How long a webhook may take to answer.")
+
+
+class AccessSettings(Section):
+    """Who may use the registry's API."""
+
+    token_hours: float = Field(12, gt=0, le=24 * 1095, description="How long a token is good that a login gives.")
+    jwt_secret_file: Path | None = Field(
+        None, description="File with the secret that tokens are signed with. Default: derived from the node's key."
+    )
+    challenge_secs: float = Field(300, gt=0, description="How long a wallet may take to sign a login.")
+
+
 class DevSettings(Section):
     """The embedded dev chain (network = dev only)."""
 
@@ -213,5 +269,8 @@ class Settings(Section):
     chain: ChainSettings = Field(default_factory=ChainSettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     topics: TopicSettings = Field(default_factory=TopicSettings)
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    wallet: WalletSettings = Field(default_factory=WalletSettings)
+    access: AccessSettings = Field(default_factory=AccessSettings)
     dev: DevSettings = Field(default_factory=DevSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -83,6 +83,26 @@ class PrivateKey:
         return bytes(native.pubkey_tweak_add(other, tweak))
 
 
+class Tweaker:
+    """Derivation between one key and one counterparty. What they share is computed once, which spares each
+    further key a multiplication on the curve."""
+
+    def __init__(self, key: PrivateKey, counterparty: Counterparty) -> None:
+        self._key = key
+        self._other = key._resolve(counterparty)
+        self._shared = bytes(native.pubkey_tweak_mul(self._other, key.secret))
+
+    def own_key(self, protocol: Protocol, key_id: str) -> PrivateKey:
+        """As `PrivateKey.derive`."""
+        tweak = _tweak(self._shared, invoice_number(protocol, key_id))
+        return PrivateKey(bytes(native.seckey_tweak_add(self._key.secret, tweak)))
+
+    def their_public(self, protocol: Protocol, key_id: str) -> bytes:
+        """As `PrivateKey.derive_public`."""
+        tweak = _tweak(self._shared, invoice_number(protocol, key_id))
+        return bytes(native.pubkey_tweak_add(self._other, tweak))
+
+
 def derive_for_anyone(identity: bytes, protocol: Protocol, key_id: str) -> bytes:
     """The child public key of `identity` towards counterparty `anyone`: with the private key 1 the shared
     secret is the identity key itself, so everybody can compute it."""
