@@ -38,7 +38,8 @@ class ChainChange:
 
 
 class HeaderChain:
-    """Headers by height. `root_at` and `tip_height` are the synchronous face that verification uses."""
+    """Headers by height. `root_at`, `header_at` and `tip_height` are synchronous: verification does no I/O.
+    Heights below the first that is followed are fetched by `ensure`, and held for a while."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class HeaderChain:
         self._first_height = first_height
         self._reorg_limit = reorg_limit
         self._headers: dict[int, Header] = {}
-        self._old_roots: dict[int, bytes] = {}
+        self._old: dict[int, Header] = {}
         self._tip: Header | None = None
         # One synchronisation at a time: two would each write a chain of their own.
         self._lock = asyncio.Lock()
@@ -72,11 +73,17 @@ class HeaderChain:
     def tip(self) -> Header | None:
         return self._tip
 
+    def header_at(self, height: int) -> Header | None:
+        """The header at this height, for which `ensure` may have to be asked first; None when not known."""
+        return self._headers.get(height) or self._old.get(height)
+
     def root_at(self, height: int) -> bytes | None:
-        header = self._headers.get(height)
-        return header.merkle_root if header else self._old_roots.get(height)
+        header = self.header_at(height)
+        return header.merkle_root if header else None
 
     def hash_at(self, height: int) -> bytes | None:
+        """The hash of a block of the chain that is followed: what lies below it is not known for good, and so
+        says nothing of a reorganisation."""
         header = self._headers.get(height)
         return header.hash if header else None
 
@@ -118,8 +125,9 @@ class HeaderChain:
             return change
 
     async def ensure(self, heights: Iterable[int]) -> None:
-        """Make roots known for these heights as far as the service knows them."""
-        missing = [height for height in set(heights) if self.root_at(height) is None]
+        """Make headers known for these heights as far as the service knows them; `Unavailable` when it does not
+        answer. Of heights below the chain that is followed, 50 are fetched at a time."""
+        missing = [height for height in set(heights) if self.header_at(height) is None]
         if not missing:
             return
         for _ in range(2):
@@ -132,9 +140,9 @@ class HeaderChain:
                 check_work(header)
                 if header.height != height:
                     raise Unavailable(f"the headers service gave the header at {header.height} for {height}")
-                if len(self._old_roots) >= _OLD_CACHE:
-                    self._old_roots.pop(next(iter(self._old_roots)))
-                self._old_roots[header.height] = header.merkle_root
+                if len(self._old) >= _OLD_CACHE:
+                    self._old.pop(next(iter(self._old)))
+                self._old[header.height] = header
 
     async def _shared_sync(self) -> None:
         """`sync`, once for all who ask meanwhile: strangers name heights. One that had begun earlier may have

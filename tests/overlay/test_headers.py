@@ -93,6 +93,7 @@ async def assert_follows(chain: HeaderChain, service: Service, store: SqliteStor
         expected = theirs.get(height)
         assert chain.root_at(height) == (expected.merkle_root if expected else None)
         assert chain.hash_at(height) == (expected.hash if expected else None)
+        assert chain.header_at(height) == expected
 
 
 # Following
@@ -378,6 +379,8 @@ async def test_old_heights_are_fetched_when_needed(store: SqliteStore) -> None:
     service.asked.clear()
     await chain.ensure([5, 5, 1_195])
     assert chain.root_at(5) == service.headers[5].merkle_root
+    assert chain.header_at(5) == service.headers[5]
+    assert chain.hash_at(5) is None
     assert service.asked == [(5, 1)]
     await chain.ensure([5])
     assert service.asked == [(5, 1)]
