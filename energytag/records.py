@@ -78,9 +78,9 @@ DEVICES: Final = Collection(
 DIRECTORY: Final = (ORGANISATIONS, USERS, ACCOUNTS, MEMBERSHIPS, DEVICES)
 
 INTERVALS: Final = Collection("energytag_intervals", key="bytes", clustered=True)
-"""Key: `intervals.interval_key`; `end` (epoch seconds), `issuance_id`, `start` and `stop` numbers, `action_id`."""
+"""Key: `intervals.interval_key`; document: `intervals.interval_row`."""
 NUMBERS: Final = Collection("energytag_numbers", key="bytes", clustered=True)
-"""Key: `intervals.series_key`; `next` number, `last_end` (epoch seconds): nothing issued ends later."""
+"""Key: `intervals.series_key`; `next` number, `last_end_ms`: nothing issued ends later."""
 
 BASKET: Final = Collection("basket", key="bytes", clustered=True)
 """`account_id` of the holder, `key_id`, and `sender`: 33 bytes, or b"anyone"."""

@@ -1,0 +1,140 @@
+"""Intervals and numbers: no device's interval is issued twice, and its certificates are numbered on.
+
+A *series* is a device and an energy carrier. Within one, certificate numbers go on from 1 without a gap, in the
+order of issuance, and are never used again, also when they were withdrawn. Production intervals do not
+overlap; one that was withdrawn whole is free again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Final
+
+from certificates.ranges import Range
+from config.errors import BadRequest, ErrorCode
+from energytag.records import INTERVALS, NUMBERS
+from store.port import Document, Find, Insert, Patch, Reader, Write
+
+HOUR_MS: Final = 3_600_000
+_SERIES_BYTES: Final = 16
+_OFFSET: Final = 2**62
+_PAGE: Final = 5000
+
+
+class IssuedTwice(BadRequest):
+    """The device's interval was issued already."""
+
+    default_code = ErrorCode.ISSUED_TWICE
+
+
+class WrongNumber(BadRequest):
+    """The range does not go on from the device's last number."""
+
+    default_code = ErrorCode.RANGE_INVALID
+
+
+def series_key(device_id: str, energy_carrier: str) -> bytes:
+    """The key in `NUMBERS`, 16 bytes."""
+    return sha256(f"{device_id}\n{energy_carrier.lower()}".encode()).digest()[:_SERIES_BYTES]
+
+
+def interval_key(series: bytes, start_ms: int) -> bytes:
+    """The key in `INTERVALS`: a device's intervals lie together, in order."""
+    return series + (start_ms + _OFFSET).to_bytes(8, "big")
+
+
+def interval_row(
+    series: bytes, interval: tuple[int, int], issuance_id: str, numbers: Range, action_id: str
+) -> Document:
+    """What guards an issued interval (epoch milliseconds)."""
+    return {
+        "_id": interval_key(series, interval[0]),
+        "end": interval[1],
+        "issuance_id": issuance_id,
+        "start": numbers.start,
+        "stop": numbers.end,
+        "action_id": action_id,
+    }
+
+
+def start_of(row: Document) -> int:
+    """The start of a guarded interval, epoch milliseconds."""
+    return int.from_bytes(row["_id"][_SERIES_BYTES:], "big") - _OFFSET
+
+
+@dataclass(slots=True)
+class Series:
+    """One series as a batch of plans sees it: as it is stored, then as each plan leaves it.
+
+    `next` is the next number, `last_end_ms` a moment after which nothing is issued. `taken` are the intervals
+    that were issued before it and had to be read, and those that plans took, sorted.
+    """
+
+    key: bytes
+    is_stored: bool
+    next: int
+    last_end_ms: int
+    taken: list[tuple[int, int]] = field(default_factory=list)
+    _read: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, key: bytes, row: Document | None) -> Series:
+        return cls(key, False, 1, 0) if row is None else cls(key, True, row["next"], row["last_end_ms"])
+
+    async def look_back(self, reader: Reader, window: tuple[int, int], own_action: str) -> None:
+        """Read what was issued in a window that reaches back before `last_end_ms`; nothing is read for one
+        that does not, nor twice. Rows of `own_action` are left out: it is being planned again."""
+        if window[0] >= self.last_end_ms or (
+            self._read is not None and self._read[0] <= window[0] and window[1] <= self._read[1]
+        ):
+            return
+        found = set(self.taken)
+        lower, upper = interval_key(self.key, window[0] - HOUR_MS), interval_key(self.key, window[1])
+        after = None
+        while True:
+            page = await reader.find(INTERVALS, Find(lower=lower, upper=upper, limit=_PAGE, after=after))
+            found.update((start_of(row), row["end"]) for row in page.documents if row["action_id"] != own_action)
+            after = page.last
+            if after is None:
+                break
+        self.taken = sorted(found)
+        self._read = window
+
+    def copy(self) -> Series:
+        """A series to plan on, which can be thrown away."""
+        return replace(self, taken=list(self.taken))
+
+    def take(self, interval: tuple[int, int]) -> None:
+        """Claim an interval; `IssuedTwice` when it overlaps one that was issued or claimed."""
+        place = bisect_left(self.taken, interval)
+        before = self.taken[place - 1] if place else None
+        after = self.taken[place] if place < len(self.taken) else None
+        if (before is not None and before[1] > interval[0]) or (after is not None and after[0] < interval[1]):
+            raise IssuedTwice
+        self.taken.insert(place, interval)
+        self.last_end_ms = max(self.last_end_ms, interval[1])
+
+    def number(self, quantity: int, demanded: int | None = None) -> Range:
+        """The next `quantity` numbers; `WrongNumber` when another beginning is demanded."""
+        if demanded is not None and demanded != self.next:
+            raise WrongNumber(f"bundle_id_range_start must be {self.next}, the device's next number")
+        numbers = Range.of(self.next, self.next + quantity - 1)
+        self.next = numbers.end + 1
+        return numbers
+
+    def write(self, before_next: int) -> Write:
+        """The row as it is now, guarded by what it was."""
+        changes = {"next": self.next, "last_end_ms": self.last_end_ms}
+        if not self.is_stored:
+            self.is_stored = True
+            return Insert(NUMBERS, {"_id": self.key, **changes})
+        return Patch(NUMBERS, self.key, changes, expect={"next": before_next})
+
+
+async def load_series(reader: Reader, keys: Sequence[bytes]) -> dict[bytes, Series]:
+    """Series as they are stored, those that are new with number 1."""
+    rows = await reader.get_many(NUMBERS, list(keys))
+    return {key: Series.of(key, rows.get(key)) for key in keys}
