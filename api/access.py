@@ -32,6 +32,12 @@ def admin_only(token: str) -> Authorise:
     return authorise
 
 
+def any_bearer(request: web.Request) -> None:
+    """Lets bearers of some token pass, for the handler to tell whose it is."""
+    if bearer_token(request) is None:
+        raise Unauthorized("log in first: this call needs a Bearer token")
+
+
 def callback_only(token: str) -> Authorise:
     """Lets ARC pass, which shows its token as a bearer or in `x-callback-token`."""
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from api import openapi
 from api.about import AboutHandler
-from api.access import admin_only, callback_only
+from api.access import admin_only, any_bearer, callback_only
 from api.admin import AdminHandler
 from api.arc import ArcHandler
 from api.devchain import DevChainHandler
@@ -75,6 +75,7 @@ def _edge(node: Node, lifecycle: Lifecycle, metrics: HttpMetrics) -> Edge:
     authorise = {
         Access.ADMIN: admin_only(node.admin_token),
         Access.CALLBACK: callback_only(node.callback_token),
+        Access.CALLER: any_bearer,
     }
     verbose = node.settings.log.level == "debug"
     return Edge(metrics, lifecycle, _buckets(node.settings.limits), authorise, verbose)
@@ -90,8 +91,9 @@ def _mount(app: web.Application, routes: Iterable[Route], edge: Edge) -> None:
     fallback = Fallback(routes)
     for route in routes:
         handler = edge.guard(route)
-        app.router.add_route(route.method, route.path, handler)
-        if route.method == "GET":
-            app.router.add_route("HEAD", route.path, handler)
+        for path in route.paths:
+            app.router.add_route(route.method, path, handler)
+            if route.method == "GET":
+                app.router.add_route("HEAD", path, handler)
     # Last: whatever no route takes.
     app.router.add_route("*", "/{path:.*}", edge.guard(fallback.route()))

@@ -117,9 +117,13 @@ def error_body(message: str, code: ErrorCode) -> dict[str, Any]:
 
 
 def error_reply(error: MetawattError) -> web.Response:
-    """The reply to an error that was raised on purpose. 429 and 503 always carry Retry-After."""
+    """The reply to an error that was raised on purpose. 429 and 503 always carry Retry-After, 422 the `detail`
+    that EnergyTag's API promises."""
     status = STATUS[error.code]
-    response = json_reply(error_body(error.message, error.code), status)
+    body = error_body(error.message, error.code)
+    if status == 422:
+        body["detail"] = _detail(error)
+    response = json_reply(body, status)
     if status in (429, 503):
         response.headers["Retry-After"] = str(_retry_after_secs(error))
     if status == 401:
@@ -127,6 +131,12 @@ def error_reply(error: MetawattError) -> web.Response:
     if error.code in _CLOSING:
         response.force_close()
     return response
+
+
+def _detail(error: MetawattError) -> list[dict[str, Any]]:
+    """An entry for each fault of a body: those that its reader found, else the one that was raised."""
+    found: list[dict[str, Any]] | None = getattr(error, "detail", None)
+    return found or [{"loc": ["body"], "msg": error.message, "type": error.code.value}]
 
 
 def unexpected_reply(request_id: str) -> web.Response:

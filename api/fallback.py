@@ -18,10 +18,10 @@ class Fallback:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._methods: dict[str, set[str]] = {}
-        for route in routes:
-            self._methods.setdefault(route.path, {"OPTIONS"}).add(route.method)
-            if route.method == "GET":
-                self._methods[route.path].add("HEAD")
+        for method, path in [(route.method, path) for route in routes for path in route.paths]:
+            self._methods.setdefault(path, {"OPTIONS"}).add(method)
+            if method == "GET":
+                self._methods[path].add("HEAD")
         self._patterns = {path: _pattern(path) for path in self._methods if "{" in path}
 
     async def answer(self, request: web.Request) -> web.Response:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
+from pydantic import BaseModel
 
 from api.limits import Bodies
 from config.errors import BadRequest, ErrorCode
+from energytag.models.common import read
 from overlay.transaction import txid_from_hex
 
 # No JSON body that this node takes is large; the bound for BEEF would let a query be megabytes.
 JSON_BYTES = 1024 * 1024
 _U32 = 2**32
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def demand_media(request: web.Request, media_type: str) -> None:
@@ -25,10 +29,10 @@ def demand_media(request: web.Request, media_type: str) -> None:
         raise BadRequest(f"Content-Type must be {media_type}", ErrorCode.UNSUPPORTED_MEDIA_TYPE)
 
 
-async def read_json(request: web.Request, bodies: Bodies) -> Any:
+async def read_json(request: web.Request, bodies: Bodies, most_bytes: int = JSON_BYTES) -> Any:
     """The JSON value of the body; `BadRequest(BAD_JSON)` for anything else."""
     demand_media(request, "application/json")
-    body = await bodies.read(request, JSON_BYTES)
+    body = await bodies.read(request, most_bytes)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -43,6 +47,11 @@ async def read_object(request: web.Request, bodies: Bodies) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequest("The body must be a JSON object")
     return value
+
+
+async def read_model(request: web.Request, bodies: Bodies, model: type[M], most_bytes: int = JSON_BYTES) -> M:
+    """The body as its model; `InvalidFields` (422) says all that is wrong with it."""
+    return read(model, await read_json(request, bodies, most_bytes))
 
 
 def txid_field(body: dict[str, Any]) -> bytes:
