@@ -6,6 +6,7 @@ Models are pydantic; a body is checked once, at the edge, and becomes an action'
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -16,6 +17,9 @@ from config.errors import BadRequest, ErrorCode
 
 MAX_INTEGER: Final = 2**53 - 1
 MAX_TEXT: Final = 512
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+_UTC: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z").fullmatch
+"""How nearly everything is spelled already; what is spelled otherwise is written anew."""
 
 
 class InvalidFields(BadRequest):
@@ -41,14 +45,21 @@ class Reply(BaseModel):
 
 
 def _uuid_text(value: Any) -> Any:
-    return str(UUID(value)) if isinstance(value, str) else value
+    if not isinstance(value, str) or _UUID(value):
+        return value
+    return str(UUID(value))
 
 
 def _utc(value: str) -> str:
     moment = datetime.fromisoformat(value)
+    if _UTC(value):
+        return value
     if moment.tzinfo is None:
         raise ValueError("must name its zone: end it in Z for UTC")
-    return moment_text(moment)
+    try:
+        return moment_text(moment)
+    except OverflowError:
+        raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
 
 def _day(value: str) -> str:
