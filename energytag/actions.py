@@ -106,12 +106,22 @@ class Action:
         """The id as 16 bytes: the beginning of its parts' keys."""
         return bytes.fromhex(self.action_id.replace("-", ""))
 
+    @property
+    def awaits_signature(self) -> bool:
+        """Whether it is for a user's wallet to go on with it."""
+        return self.state is State.PENDING and self.memo is not None and "prepared" in self.memo
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the queue is done with it."""
+        return self.state.is_final or self.awaits_signature
+
     def document(self) -> Document:
         """The action as it is kept."""
         return {
             "_id": self.action_id,
             "seq": self.seq,
-            "queued": None if self.state.is_final else 1,
+            "queued": None if self.is_settled else 1,
             "kind": self.kind.value,
             "state": self.state.value,
             "account_id": self.account_id,

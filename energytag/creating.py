@@ -47,7 +47,7 @@ async def registered(reader: Reader, ground: RegistryGround, device_ids: Iterabl
     holders: dict[str, Holder] = {}
     for device_id in wanted:
         device = devices.get(device_id)
-        if device is None or device.get("deleted"):
+        if device is None or device.get("deleted_ms") is not None:
             raise NotFound(f"device {device_id} is not registered", ErrorCode.DEVICE_UNKNOWN)
         account_id = device["account_id"]
         if account_id not in holders:

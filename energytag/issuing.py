@@ -65,9 +65,7 @@ class Issuance:
     memo: Mapping[str, Any]
 
 
-async def plan_issuance(
-    requests: Sequence[IssueRequest], action: Action, scene: Scene, policy: Policy
-) -> Issuance:
+async def plan_issuance(requests: Sequence[IssueRequest], action: Action, scene: Scene, policy: Policy) -> Issuance:
     """Check, number and guard bundles; all of them or none.
 
     Raises `IntervalInvalid`, `CapacityExceeded`, `WrongNumber`, `IssuedTwice`, or `TokenMalformed` for an

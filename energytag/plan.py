@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from basket.funds import Funding
+from basket.funds import FundCoin
 from certificates.document import Json
 from certificates.ranges import Range
 from certificates.token import Token
@@ -129,12 +129,24 @@ Piece: TypeAlias = Issue | Move | Notice
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """A transaction that was signed before: its BEEF, the topics that it is offered to, how many certificate
+    outputs it has, and the node's own change in it."""
+
+    beef: bytes
+    topics: Sequence[str]
+    outputs: int
+    change: FundCoin | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """`memo` must let the handler plan the same pieces again, in the same order, after a crash between two
     transactions of one action. `writes` go with the action's last commit. `decision` goes with its first:
     with the transaction when there is one, before all of them when there are several.
 
-    `touches` are accounts whose holdings change. A `is_private` plan is signed and kept, not submitted.
+    `touches` are accounts whose holdings change. An `is_private` plan is signed and kept, not submitted. One
+    with a transaction that is `ready` has no pieces.
     """
 
     pieces: Sequence[Piece] = ()
@@ -144,6 +156,7 @@ class Plan:
     result: Mapping[str, Any] = field(default_factory=dict)
     touches: frozenset[str] = frozenset()
     is_private: bool = False
+    ready: Ready | None = None
 
 
 @dataclass(slots=True)
@@ -171,21 +184,3 @@ class Handler(Protocol):
 
 
 Handlers: TypeAlias = Mapping[Kind, Handler]
-
-__all__ = [
-    "Funding",
-    "Handler",
-    "Handlers",
-    "Holder",
-    "Holding",
-    "Issue",
-    "Lock",
-    "Made",
-    "Move",
-    "Notice",
-    "Part",
-    "Piece",
-    "Plan",
-    "Recorder",
-    "Scene",
-]

@@ -36,7 +36,7 @@ ACTIONS: Final = Collection(
         Index("user", ("user_id", "seq"), partial=True),
     ),
 )
-"""`queued` is 1 while the action is received or pending. Its other fields are in `actions.Action`."""
+"""`queued` is 1 while the queue has to deal with the action. The other fields are those of `actions.Action`."""
 
 ACTION_PARTS: Final = Collection("energytag_action_parts", key="bytes", clustered=True)
 """Key: the action's 16 bytes and the number of its first piece (u32 BE); `count` pieces from there are done."""

@@ -1,0 +1,357 @@
+"""The queue: actions in order, planned, packed, signed, admitted, each exactly once.
+
+    received ─ plan ─ pack ─ compose ─ engine.submit ─ resolved
+                 └ rejected                  └ one commit: admission, the plan's writes, the action's state
+
+What follows from an action is committed together with the admission of its transaction, so that a crash leaves it
+either undone, and it is planned anew, or done. An action that takes several transactions is decided first (its memo
+and numbers are committed), and each transaction then records which pieces it did; after a crash the rest is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import structlog
+
+from basket.funds import Treasury
+from config.errors import BadRequest, Busy, ErrorCode, Forbidden, Internal, MetawattError, NotFound, Unavailable
+from energytag.actions import Action, Kind
+from energytag.ground import RegistryGround
+from energytag.packing import Planned, Run, pack
+from energytag.plan import Handler, Handlers, Made, Plan, Scene
+from energytag.records import ACTION_PARTS, ACTIONS
+from energytag.sending import Sender
+from overlay.admission import AlongsideConflict
+from overlay.envelope import parse_envelope
+from store.port import Conflict, Delete, Find, Insert, Patch, Write
+
+MOST_OUTPUTS_A_ROUND: Final = 2000
+MOST_TOPICS: Final = 32
+_PAUSE_SECS: Final = 1.0
+_LOOK_SECS: Final = 1.0
+_ATTEMPTS: Final = 5
+_REFUSALS: Final = (BadRequest, NotFound, Forbidden)
+
+log = structlog.get_logger("metawatt.registry")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An action as far as it has come, and the tokens that this process made for it."""
+
+    action: Action
+    made: Sequence[Made] = ()
+
+
+class Queue:
+    """One queue over one store. `open` before use; `run` is the one worker."""
+
+    def __init__(self, ground: RegistryGround, treasury: Treasury, handlers: Handlers, sender: Sender) -> None:
+        self._ground = ground
+        self._store = ground.store
+        self._handlers = handlers
+        self._treasury = treasury
+        self._sender = sender
+        self._waiting: dict[str, Action] = {}
+        self._solo: set[str] = set()
+        self._attempts: dict[str, int] = {}
+        self._outcomes: dict[str, asyncio.Future[Outcome]] = {}
+        self._stirred = asyncio.Event()
+
+    @property
+    def depth(self) -> int:
+        """Actions that wait."""
+        return len(self._waiting)
+
+    # Coming in
+
+    async def add(self, action: Action, also: Sequence[Write] = ()) -> None:
+        """Store an action, together with `also`; it is durable on return. `Busy` when too many wait;
+        `Conflict` when one of that id exists."""
+        if len(self._waiting) >= self._ground.settings.registry.waiting_actions:
+            raise Busy("too many actions wait", ErrorCode.OVERLOADED)
+        await self._store.commit([Insert(ACTIONS, action.document()), *also])
+        self._enqueue(action)
+
+    def _enqueue(self, action: Action) -> None:
+        if action.action_id not in self._waiting:
+            self._waiting[action.action_id] = action
+            self._stirred.set()
+
+    def outcome(self, action_id: str) -> asyncio.Future[Outcome]:
+        """What will become of an action that is in this process's queue."""
+        future = self._outcomes.get(action_id)
+        if future is None:
+            future = self._outcomes[action_id] = asyncio.get_running_loop().create_future()
+        return future
+
+    def forget(self, action_id: str) -> None:
+        """Nobody waits for this outcome any more."""
+        self._outcomes.pop(action_id, None)
+
+    def handler(self, kind: Kind) -> Handler:
+        return self._handlers[kind]
+
+    async def look(self) -> None:
+        """Find actions that other processes, or an earlier run, have stored."""
+        after = None
+        while True:
+            page = await self._store.find(ACTIONS, Find("queued", {"queued": 1}, limit=500, after=after))
+            for document in page.documents:
+                self._enqueue(Action.read(document))
+            after = page.last
+            if after is None:
+                return
+
+    # The worker
+
+    async def run(self) -> None:
+        """Work off the queue until cancelled."""
+        while True:
+            if not self._waiting:
+                await self._wait()
+            if self._waiting and not await self._safe_round():
+                await asyncio.sleep(_PAUSE_SECS)
+
+    async def _wait(self) -> None:
+        self._stirred.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECS):
+                await self._stirred.wait()
+                return
+        try:
+            await self.look()
+        except MetawattError as error:
+            log.warning("the queue cannot be read", reason=error.message)
+
+    async def _safe_round(self) -> bool:
+        try:
+            return await self.round()
+        except Unavailable as error:
+            log.warning("actions wait", reason=error.message, waiting=len(self._waiting))
+        except (Busy, Conflict) as error:
+            log.info("actions are tried again", reason=error.message)
+        except Exception:
+            log.exception("a round of actions failed")
+        return False
+
+    async def round(self) -> bool:
+        """Plan and carry out the next actions; whether anything came of it."""
+        scene = Scene(self._store, self._ground.now_ms())
+        planned: list[Planned] = []
+        outputs = 0
+        most = self._ground.settings.registry.actions_per_round
+        for action in list(islice(self._waiting.values(), most)):
+            alone = action.action_id in self._solo
+            handler = self._handlers[action.kind]
+            blocked = handler.reads_holdings and action.account_id in scene.touched
+            if planned and (alone or blocked or outputs >= MOST_OUTPUTS_A_ROUND):
+                break
+            plan = await self._plan(action, scene)
+            if plan is None:
+                continue
+            apart = not plan.pieces or plan.is_private or self._sender.awaits_signature(plan)
+            if apart and planned:
+                break
+            if apart and not plan.is_private:
+                await self._deal_with(action, plan)
+                scene = Scene(self._store, self._ground.now_ms())
+                continue
+            planned.append(Planned(action, plan, await self._left_of(action, plan), action.memo is not None))
+            scene.touched |= plan.touches
+            outputs += sum(piece.outputs for piece in plan.pieces)
+            if alone or plan.is_private:
+                break
+        if planned:
+            await self._carry_out(planned)
+        return True
+
+    async def _plan(self, action: Action, scene: Scene) -> Plan | None:
+        """The plan; None when the action was rejected instead."""
+        try:
+            return await self._handlers[action.kind].plan(action, scene)
+        except _REFUSALS as error:
+            if action.memo is None:
+                await self._reject(action, error)
+                return None
+            raise Internal(f"action {action.action_id} cannot be gone on with: {error.message}") from error
+        except MetawattError:
+            raise
+        except Exception as error:
+            if action.memo is not None:
+                raise
+            log.exception("an action cannot be planned", action_id=action.action_id, kind=action.kind)
+            await self._reject(action, Internal(f"{type(error).__name__} while planning"))
+            return None
+
+    async def _left_of(self, action: Action, plan: Plan) -> list[tuple[int, Any]]:
+        """The pieces that are not done yet, numbered."""
+        numbered = list(enumerate(plan.pieces))
+        if action.memo is None:
+            return numbered
+        done: set[int] = set()
+        for row in await self._parts(action):
+            first = int.from_bytes(row["_id"][16:], "big")
+            done.update(range(first, first + row["count"]))
+        return [(number, piece) for number, piece in numbered if number not in done]
+
+    async def _parts(self, action: Action) -> list[dict[str, Any]]:
+        lower = action.prefix
+        find = Find(lower=lower + bytes(4), upper=lower + b"\xff" * 4, limit=100_000)
+        return (await self._store.find(ACTION_PARTS, find)).documents
+
+    # Carrying out
+
+    async def _carry_out(self, planned: list[Planned]) -> None:
+        limits = self._ground.settings.registry
+        runs = pack(planned, self._sender.topics_of, limits.bundles_per_transaction, MOST_TOPICS)
+        if len(runs) > 1:
+            await self._decide(planned)
+        results = await asyncio.gather(*(self._send(run, len(runs) == 1) for run in runs), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if not errors:
+            for each in planned:
+                if not each.is_whole:
+                    await self._finish(each)
+            return
+        await self._mend(planned, runs, results)
+
+    async def _decide(self, planned: Sequence[Planned]) -> None:
+        """Commit what the actions will do, before the first of several transactions does some of it."""
+        writes: list[Write] = []
+        for each in planned:
+            if each.action.memo is None:
+                decided = each.action.decided(each.plan.memo)
+                writes += [self._change(each.action, decided), *each.plan.decision]
+                each.action = decided
+        if writes:
+            await self._store.commit(writes)
+            self._waiting.update((each.action.action_id, each.action) for each in planned)
+
+    async def _send(self, run: Run, is_only: bool) -> None:
+        made = await self._sender.send(run, lambda txid_hex: self._alongside(run, is_only, txid_hex))
+        position = 0
+        for share in run.shares:
+            count = sum(piece.outputs for piece in share.pieces)
+            if share.planned.resolved is not None:
+                self._done(share.planned.resolved, made[position : position + count])
+            position += count
+
+    def _alongside(self, run: Run, is_only: bool, txid_hex: str) -> list[Write]:
+        """What is committed with the admission of a run, besides what its outputs bring."""
+        writes: list[Write] = []
+        for share in run.shares:
+            planned = share.planned
+            if is_only and planned.action.memo is None:
+                writes += planned.plan.decision
+            if planned.is_whole:
+                now_ms = self._ground.now_ms()
+                planned.resolved = planned.action.resolved(planned.plan.result, (txid_hex,), now_ms)
+                writes += [self._change(planned.action, planned.resolved), *planned.plan.writes]
+            else:
+                key = planned.action.prefix + share.first.to_bytes(4, "big")
+                writes.append(Insert(ACTION_PARTS, {"_id": key, "count": len(share.pieces), "txid": txid_hex}))
+        return writes
+
+    async def _finish(self, planned: Planned) -> None:
+        """Resolve an action all of whose pieces are done."""
+        parts = await self._parts(planned.action)
+        txids = tuple(dict.fromkeys(row["txid"] for row in parts))
+        resolved = planned.action.resolved(planned.plan.result, txids, self._ground.now_ms())
+        writes = [self._change(planned.action, resolved), *planned.plan.writes]
+        await self._store.commit([*writes, *(Delete(ACTION_PARTS, row["_id"]) for row in parts)])
+        self._done(resolved)
+
+    async def _deal_with(self, action: Action, plan: Plan) -> None:
+        """An action that needs no transaction of the node's making."""
+        if plan.pieces:
+            await self._await_signature(action, plan)
+            return
+        try:
+            resolved = await self._settle(action, plan)
+        except (Conflict, AlongsideConflict):
+            if self._again(action):
+                raise
+            await self._reject(action, Busy("others keep changing what this action is about"))
+            return
+        self._done(resolved)
+
+    async def _settle(self, action: Action, plan: Plan) -> Action:
+        """Commit what follows, with the admission of the transaction that is ready, if there is one."""
+        txids = () if plan.ready is None else (parse_envelope(plan.ready.beef).subject.txid_hex,)
+        resolved = action.resolved(plan.result, txids, self._ground.now_ms())
+        writes = [self._change(action, resolved), *plan.decision, *plan.writes]
+        if plan.ready is None:
+            await self._store.commit(writes)
+        else:
+            await self._sender.submit_ready(plan.ready, writes)
+        return resolved
+
+    async def _reject(self, action: Action, error: MetawattError) -> None:
+        rejected = action.rejected(error, self._ground.now_ms())
+        await self._store.commit([self._change(action, rejected)])
+        self._done(rejected)
+
+    async def _await_signature(self, action: Action, plan: Plan) -> None:
+        """Hand the transaction to the user's wallet: the action goes on when it comes back signed."""
+        try:
+            prepared = await self._sender.prepare(plan)
+        except _REFUSALS as error:
+            await self._reject(action, error)
+            return
+        waiting = action.decided({**plan.memo, "prepared": prepared})
+        await self._store.commit([self._change(action, waiting)])
+        self._done(waiting)
+
+    # After a failure
+
+    async def _mend(self, planned: Sequence[Planned], runs: Sequence[Run], results: Sequence[object]) -> None:
+        """Some runs failed. What is transient is tried again; an action that fails alone is rejected, unless
+        some of it is done already."""
+        for run, result in zip(runs, results, strict=True):
+            if not isinstance(result, BaseException):
+                continue
+            actions = [share.planned.action for share in run.shares]
+            if isinstance(result, asyncio.CancelledError | Unavailable | Busy):
+                raise result
+            log.warning("a transaction was not admitted", reason=str(result), actions=len(actions))
+            if isinstance(result, AlongsideConflict | Conflict) and all(self._again(each) for each in actions):
+                continue
+            self._solo.update(each.action_id for each in actions)
+            if len(actions) == 1 and actions[0].memo is None:
+                await self._reject(actions[0], _as_error(result))
+            elif not isinstance(result, Exception):
+                raise result
+        raise Busy("some transactions were not admitted")
+
+    def _again(self, action: Action) -> bool:
+        """Whether an action that met a conflict is to be tried once more."""
+        self._attempts[action.action_id] = self._attempts.get(action.action_id, 0) + 1
+        return self._attempts[action.action_id] < _ATTEMPTS
+
+    # Book-keeping
+
+    @staticmethod
+    def _change(before: Action, after: Action) -> Write:
+        """The action's new state, guarded by its old one: two processes cannot both resolve it."""
+        document = after.document()
+        key = document.pop("_id")
+        return Patch(ACTIONS, key, document, expect={"state": before.state.value, "queued": 1})
+
+    def _done(self, action: Action, made: Sequence[Made] = ()) -> None:
+        self._waiting.pop(action.action_id, None)
+        self._solo.discard(action.action_id)
+        self._attempts.pop(action.action_id, None)
+        future = self._outcomes.pop(action.action_id, None)
+        if future is not None and not future.done():
+            future.set_result(Outcome(action, tuple(made)))
+
+
+def _as_error(error: object) -> MetawattError:
+    return error if isinstance(error, MetawattError) else Internal(f"{type(error).__name__}: {error}"[:500])

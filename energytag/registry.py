@@ -1,0 +1,120 @@
+"""The registry: everything of EnergyTag behind one face, which the API, the CLI and background work use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+
+from basket.funds import Treasury
+from config.errors import ErrorCode, MetawattError, NotFound
+from energytag import creating, publishing
+from energytag.actions import Action, Kind, new_id
+from energytag.completing import complete
+from energytag.ground import RegistryGround
+from energytag.plan import Handler
+from energytag.queue import Outcome, Queue
+from energytag.records import ACTIONS
+from energytag.sending import Deliver, Sender
+from overlay.clock import Sequence as Numbers
+from store.port import Conflict, Write
+
+_POLL_SECS: Final = 0.05
+_IN_TURN: Final = (creating, publishing)
+
+log = structlog.get_logger("metawatt.registry")
+
+
+class Registry:
+    """Actions come in by `act`. One process, the `primary`, works them off; the others store and wait."""
+
+    def __init__(
+        self, ground: RegistryGround, treasury: Treasury, deliver: Deliver, *, primary: bool = True
+    ) -> None:
+        self.ground = ground
+        self.treasury = treasury
+        self.sender = Sender(ground, treasury, deliver)
+        self.queue = Queue(ground, treasury, _handlers(ground), self.sender)
+        self._numbers = Numbers(ground.now_ms)
+        self._primary = primary
+        self._worker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take up what an earlier run left, and begin to work."""
+        if self._primary:
+            await self.queue.look()
+            self._worker = asyncio.create_task(self.queue.run(), name="registry queue")
+
+    async def stop(self) -> None:
+        """End the worker; a transaction that is under way is finished or was never begun."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+
+    async def act(
+        self,
+        kind: Kind,
+        request: Mapping[str, Any],
+        *,
+        user_id: str | None,
+        account_id: str | None = None,
+        wait_secs: float | None = None,
+        action_id: str | None = None,
+        also: Sequence[Write] = (),
+    ) -> Outcome:
+        """Store an action, and wait a while for what comes of it.
+
+        With an `action_id` of the caller's own, a repeat finds the first action instead of making a second.
+        `also` is written with the action, or not at all. Raises `Busy` when too many actions wait.
+        """
+        now_ms = self.ground.now_ms()
+        action = Action(
+            action_id or new_id(now_ms), self._numbers.next(), kind, request, now_ms, user_id, account_id
+        )
+        waiting = self.queue.outcome(action.action_id) if self._primary else None
+        try:
+            await self.queue.add(action, also)
+        except Conflict:
+            if action_id is None:
+                raise
+        except MetawattError:
+            self.queue.forget(action.action_id)
+            raise
+        wait_secs = self.ground.settings.registry.action_wait_secs if wait_secs is None else wait_secs
+        return await self._outcome(action.action_id, waiting, wait_secs)
+
+    async def _outcome(self, action_id: str, waiting: asyncio.Future[Outcome] | None, wait_secs: float) -> Outcome:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_secs):
+                return await (self._poll(action_id) if waiting is None else asyncio.shield(waiting))
+        return Outcome(await self.action(action_id))
+
+    async def _poll(self, action_id: str) -> Outcome:
+        """Wait for another process to deal with the action."""
+        while True:
+            action = await self.action(action_id)
+            if action.is_settled:
+                return Outcome(action)
+            await asyncio.sleep(_POLL_SECS)
+
+    async def action(self, action_id: str) -> Action:
+        """`NotFound(ACTION_UNKNOWN)` when there is none."""
+        document = await self.ground.store.get(ACTIONS, action_id)
+        if document is None:
+            raise NotFound(f"there is no action {action_id}", ErrorCode.ACTION_UNKNOWN)
+        return Action.read(document)
+
+    async def complete(self, action_id: str, beef: bytes) -> Outcome:
+        """Take in the transaction that a user's wallet signed for an action."""
+        action = await self.action(action_id)
+        return await complete(self.ground, self.sender, self.queue.handler(action.kind), action, beef)
+
+
+def _handlers(ground: RegistryGround) -> dict[Kind, Handler]:
+    handlers: dict[Kind, Handler] = {}
+    for module in _IN_TURN:
+        handlers |= module.handlers(ground)
+    return handlers

@@ -1,0 +1,157 @@
+"""Sending: a run of pieces becomes a transaction, which comes in through the node's one door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from basket.funds import FundCoin, Funding, Treasury
+from certificates.bundle import source_word
+from certificates.policy import Scope
+from config.errors import Internal
+from energytag.compose import Composed, compose, satoshis_for
+from energytag.ground import RegistryGround
+from energytag.packing import Run, origin_of
+from energytag.plan import Issue, Made, Move, Piece, Plan, Ready
+from energytag.private import keep_private
+from energytag.records import BASKET
+from overlay.steak import Steak
+from store.port import Delete, Insert, Write
+from topics.names import CERTIFICATES, certificate_topics
+
+Alongside: TypeAlias = Callable[[str], Sequence[Write]]
+"""Writes that join the admission, for the transaction's id in display hex."""
+Deliver: TypeAlias = Callable[[Made], Sequence[Write]]
+"""Writes by which an output comes to a user's own wallet."""
+_REMEMBERED: Final = 1024
+
+
+class Sender:
+    """Composes transactions, pays for them, and submits them."""
+
+    def __init__(self, ground: RegistryGround, treasury: Treasury, deliver: Deliver) -> None:
+        self._ground = ground
+        self._treasury = treasury
+        self._deliver = deliver
+        topics = ground.settings.topics
+        self._scopes = [(each.name, each.scope) for each in certificate_topics(topics.sources, topics.regions)]
+        self._topics = lru_cache(_REMEMBERED)(self._topics_of)
+
+    def topics_of(self, piece: Piece) -> frozenset[str]:
+        """The hosted topics that a piece's outputs are offered to."""
+        return self._topics(*origin_of(piece))
+
+    def _topics_of(self, energy_source: str, country: str) -> frozenset[str]:
+        return frozenset(name for name, scope in self._scopes if _takes(scope, energy_source, country))
+
+    @staticmethod
+    def awaits_signature(plan: Plan) -> bool:
+        """Whether some coin of the plan is in a user's own wallet."""
+        return any(isinstance(piece, Move) and piece.holding.key_id is None for piece in plan.pieces)
+
+    async def send(self, run: Run, alongside: Alongside) -> tuple[Made, ...]:
+        """Make a run's transaction and have it admitted; what it made, output by output."""
+        pieces = run.pieces
+        funding = await self._treasury.take(satoshis_for(pieces, self._treasury.fee_rate))
+        try:
+            composed = compose(
+                pieces, funding, self._treasury.change(), self._treasury.fee_rate, self._ground.keyring
+            )
+            is_private = run.shares[0].planned.plan.is_private
+            await (self._keep if is_private else self._submit)(run, composed, funding, alongside)
+        except BaseException:
+            self._treasury.give_back(funding)
+            raise
+        self._treasury.settle(funding, None if is_private else composed.change)
+        return composed.made
+
+    async def _submit(self, run: Run, composed: Composed, funding: Funding, alongside: Alongside) -> None:
+        writes = self._writes(run.pieces, composed, funding, composed.change, alongside)
+
+        def checked(steak: Steak) -> Sequence[Write]:
+            check_admitted(steak, len(composed.made), _moves(run.pieces))
+            return writes
+
+        await self._ground.engine.submit(composed.beef, self.named(run.topics), alongside=checked)
+
+    async def submit_ready(self, ready: Ready, writes: Sequence[Write]) -> None:
+        """Submit a transaction that was signed before, with writes that join its admission."""
+        nothing = Funding(())
+        joined = [*writes, *self._treasury.writes(nothing, ready.change)]
+
+        def checked(steak: Steak) -> Sequence[Write]:
+            check_admitted(steak, ready.outputs)
+            return joined
+
+        await self._ground.engine.submit(ready.beef, ready.topics, alongside=checked)
+        self._treasury.settle(nothing, ready.change)
+
+    async def _keep(self, run: Run, composed: Composed, funding: Funding, alongside: Alongside) -> None:
+        """Sign, but submit nothing: the change stays out of use until the transaction is published."""
+        writes = self._writes(run.pieces, composed, funding, None, alongside)
+        kept = keep_private(run.shares[0].planned.action, composed, self.named(run.topics))
+        await self._ground.store.commit([*writes, kept])
+
+    @staticmethod
+    def named(topics: Iterable[str]) -> list[str]:
+        return sorted(topics)
+
+    def _writes(
+        self,
+        pieces: Sequence[Piece],
+        composed: Composed,
+        funding: Funding,
+        change: FundCoin | None,
+        alongside: Alongside,
+    ) -> list[Write]:
+        return [
+            *self.output_writes(pieces, composed.made),
+            *self._treasury.writes(funding, change),
+            *alongside(composed.transaction.txid_hex),
+        ]
+
+    def output_writes(self, pieces: Sequence[Piece], made: Sequence[Made]) -> list[Write]:
+        """The basket's rows, deliveries, and what the plans record of each output."""
+        writes: list[Write] = []
+        position = 0
+        for piece in pieces:
+            if isinstance(piece, Move):
+                writes.append(Delete(BASKET, piece.holding.outpoint))
+            elif isinstance(piece, Issue):
+                writes += piece.record(made[position])
+            position += piece.outputs
+        for each in made:
+            writes += self._received(each)
+        return writes
+
+    def _received(self, made: Made) -> Sequence[Write]:
+        if made.holder is None or made.lock is None:
+            return ()
+        if not made.holder.is_custodial:
+            return self._deliver(made)
+        row = {
+            "_id": made.outpoint,
+            "account_id": made.holder.account_id,
+            "key_id": made.lock.key_id,
+            "sender": made.lock.sender,
+        }
+        return (Insert(BASKET, row),)
+
+
+def check_admitted(steak: Steak, outputs: int, moves: int = 0) -> None:
+    """`Internal` when a topic of this node's own would not take what the registry made: the first `outputs`
+    outputs, in place of `moves` coins."""
+    result = steak.get(CERTIFICATES)
+    if result is None or result.outputs_to_admit != tuple(range(outputs)):
+        raise Internal("the transaction has outputs that the node's own rules refuse")
+    if len(result.coins_to_retain) != moves:
+        raise Internal("the transaction would lose a certificate")
+
+
+def _moves(pieces: Sequence[Piece]) -> int:
+    return sum(isinstance(piece, Move) for piece in pieces)
+
+
+def _takes(scope: Scope, energy_source: str, country: str) -> bool:
+    return scope.source in (None, source_word(energy_source)) and scope.region in (None, country)
