@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Final
 
 from config.errors import Forbidden
-from energytag.accounts import account, membership_key
+from energytag.accounts import account
 from energytag.actions import Kind
-from energytag.records import MEMBERSHIPS
+from energytag.memberships import is_member
 from store.port import Reader
 
 
@@ -112,7 +112,7 @@ async def demand_member(reader: Reader, caller: Caller, account_id: str) -> None
     await account(reader, account_id)
     if caller.is_administrator:
         return
-    if caller.user_id is None or not await _is_member(reader, account_id, caller.user_id):
+    if caller.user_id is None or not await is_member(reader, account_id, caller.user_id):
         raise Forbidden(f"You do not act for account {account_id}")
 
 
@@ -121,10 +121,6 @@ async def demand_on(reader: Reader, caller: Caller, kind: Kind, account_id: str)
     demand(caller, kind)
     if caller.roles & MAY[kind] <= _HOLDER:
         await demand_member(reader, caller, account_id)
-
-
-async def _is_member(reader: Reader, account_id: str, user_id: str) -> bool:
-    return await reader.get(MEMBERSHIPS, membership_key(account_id, user_id)) is not None
 
 
 def acting_user(caller: Caller, source_user_id: str) -> str:

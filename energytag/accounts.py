@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from basket.keyring import Keyring
 from config.errors import ErrorCode, NotFound
+from energytag.draft import exists, is_there
 from energytag.plan import Holder
 from energytag.records import ACCOUNTS
+from lookup.records import CERTIFICATES
 from store.port import Document, Reader
-
-
-def membership_key(account_id: str, user_id: str) -> str:
-    """The key of the membership by which a user acts for an account."""
-    return f"{account_id}/{user_id}"
 
 
 async def account(reader: Reader, account_id: str) -> Document:
     """The account; `NotFound(ACCOUNT_UNKNOWN)` when there is none, or no longer."""
     document = await reader.get(ACCOUNTS, account_id)
-    if document is None or document.get("deleted_ms") is not None:
+    if document is None or not is_there(document):
         raise NotFound(f"There is no account {account_id}", ErrorCode.ACCOUNT_UNKNOWN)
     return document
 
@@ -32,3 +29,8 @@ async def holder_of(reader: Reader, keyring: Keyring, account_id: str) -> Holder
     if identity is not None:
         return Holder(account_id, identity, is_custodial=False)
     return Holder(account_id, keyring.account(account_id).public)
+
+
+async def holds_certificates(reader: Reader, account_id: str) -> bool:
+    """Whether certificates stand in the account, whatever their status."""
+    return await exists(reader, CERTIFICATES, "account", live=1, account_id=account_id)
