@@ -40,3 +40,8 @@ class Sequence:
             if self._counter >> _COUNTER_BITS:
                 self._last_ms, self._counter = self._last_ms + 1, 0
         return (self._last_ms << _PROCESS_BITS + _COUNTER_BITS) | self._process | self._counter
+
+
+def drawn_ms(number: int) -> int:
+    """When a number of a `Sequence` was drawn, epoch milliseconds; in a burst up to a little later."""
+    return number >> _PROCESS_BITS + _COUNTER_BITS

@@ -1,0 +1,254 @@
+"""Queries: bundles as they are on chain, as they stand now, and with the proof of when they came there.
+
+Bundles come by production interval, the earliest first; those of one issuance by their numbers. A range, or a
+`certificate_quantity`, may choose a part of a bundle: the bundle is told of as it is, and `selected` says which of
+its certificates are meant, as an action with the same filters would take them.
+"""
+
+from __future__ import annotations
+
+from asyncio import gather
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+import orjson
+
+from certificates.ranges import Range
+from config.errors import BadRequest, ErrorCode, NotFound
+from energytag.bundles import Chosen, range_of, told_bundles
+from energytag.ground import RegistryGround
+from energytag.models.certificates import GranularCertificateQuery
+from energytag.models.common import MAX_INTEGER, secs_of
+from lookup.cursor import DIGEST_BYTES, Position, decode_cursor, encode_cursor
+from lookup.doubles import doubles_of
+from lookup.filters import Filters
+from lookup.query import Listing, Sort
+from lookup.records import CERTIFICATES, source_name
+from lookup.search import Shown, search
+from lookup.standing import applying, notices_for, outpoint_text, status_of
+from store.port import Document, Find
+
+_MOST_OF_A_PAIR: Final = 1000
+"""Outputs of one device and interval that are looked at, spent ones included."""
+_NOT_ASKED: Final = {"limit", "cursor", "include"}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Bundles as JSON, how many certificates of them are meant, and the cursor of what comes next."""
+
+    bundles: list[dict[str, Any]]
+    quantity: int
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query in the index's words. `window` are the numbers that are asked for. `pairs` are devices and starts
+    of production, in epoch seconds. `quantity` certificates are wanted in all. `digest` is what cursors carry."""
+
+    filters: Filters
+    digest: bytes
+    window: Range | None = None
+    pairs: tuple[tuple[str, int], ...] = ()
+    quantity: int | None = None
+
+    @property
+    def is_of_one_issuance(self) -> bool:
+        return "issuance_id" in self.filters.equals
+
+    def place(self, record: Document) -> Position:
+        """Where a record stands in the order of the answer."""
+        field = "range_start" if self.is_of_one_issuance else "period_start"
+        return Position(record[field], record["_id"])
+
+
+def question_of(asked: GranularCertificateQuery) -> Question:
+    """The question that a query's body asks."""
+    body = asked.model_dump(mode="json", exclude=_NOT_ASKED)
+    digest = sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()[:DIGEST_BYTES]
+    account = {"account_id": (asked.source_account_id,)}
+    if asked.sparse_filter_list is not None:
+        pairs = sorted((device, secs_of(moment)) for device, moment in asked.sparse_filter_list.items())
+        return Question(Filters(equals=account), digest, pairs=tuple(pairs))
+    return Question(_filters(asked), digest, _window(asked), quantity=asked.certificate_quantity)
+
+
+def _filters(asked: GranularCertificateQuery) -> Filters:
+    equals: dict[str, tuple[Any, ...]] = {"account_id": (asked.source_account_id,)}
+    if asked.source_certificate_issuance_id is not None:
+        equals["issuance_id"] = (asked.source_certificate_issuance_id,)
+    if asked.device_id is not None:
+        equals["device_id"] = (asked.device_id,)
+    if asked.energy_source is not None:
+        equals["energy_source"] = tuple(sorted({source_name(each) for each in asked.energy_source}))
+    return Filters(
+        equals,
+        statuses=() if asked.certificate_status is None else (asked.certificate_status,),
+        period_start=None if asked.certificate_period_start is None else secs_of(asked.certificate_period_start),
+        period_end=None if asked.certificate_period_end is None else secs_of(asked.certificate_period_end),
+    )
+
+
+def _window(asked: GranularCertificateQuery) -> Range | None:
+    """The numbers asked for; a quantity overrides the end of the range, and is counted from its start."""
+    start, end = asked.source_certificate_bundle_id_range_start, asked.source_certificate_bundle_id_range_end
+    if start is None and end is None:
+        return None
+    last = end if end is not None and asked.certificate_quantity is None else MAX_INTEGER
+    return Range(start or 0, last)
+
+
+async def query(ground: RegistryGround, asked: GranularCertificateQuery) -> Page:
+    """The bundles of an account that a query asks for. `BadRequest` (BAD_CURSOR, BAD_QUERY,
+    RESPONSE_TOO_LARGE)."""
+    most = ground.settings.registry.query_limit
+    limit = min(asked.limit or most, most)
+    with_beef = asked.include is not None and "beef" in asked.include
+    return await _answer(ground, question_of(asked), limit, asked.cursor, with_beef=with_beef)
+
+
+async def issuance(ground: RegistryGround, issuance_id: str, limit: int | None, cursor: str | None) -> Page:
+    """The bundles of one issuance, in whatever accounts they are; `NotFound(CERTIFICATE_UNKNOWN)`."""
+    known = await ground.store.find(CERTIFICATES, Find("issuance", {"issuance_id": issuance_id}, limit=1))
+    if not known.documents:
+        raise NotFound(f"there is no issuance {issuance_id}", ErrorCode.CERTIFICATE_UNKNOWN)
+    digest = sha256(issuance_id.encode()).digest()[:DIGEST_BYTES]
+    most = ground.settings.registry.query_limit
+    question = Question(Filters(equals={"issuance_id": (issuance_id,)}), digest)
+    return await _answer(ground, question, min(limit or most, most), cursor)
+
+
+async def bundle_at(ground: RegistryGround, outpoint: bytes) -> dict[str, Any]:
+    """The bundle at an outpoint (36 bytes) with its BEEF; one that was spent says by what.
+    `NotFound(CERTIFICATE_UNKNOWN)`."""
+    record = await ground.store.get(CERTIFICATES, outpoint)
+    if record is None or record["unissued"]:
+        raise NotFound(f"there is no bundle at {outpoint_text(outpoint)}", ErrorCode.CERTIFICATE_UNKNOWN)
+    notices = applying(record, await notices_for([record], ground.store))
+    status = status_of(record, bool(notices), ground.now_ms() // 1000) or record["status"]
+    doubles = (await doubles_of([record], ground.store)).get(outpoint, ())
+    told = await told_bundles(
+        ground, [Chosen(Shown(record, status, notices, doubles), range_of(record))], with_beef=True
+    )
+    if not told:
+        raise NotFound(f"there is no bundle at {outpoint_text(outpoint)}", ErrorCode.CERTIFICATE_UNKNOWN)
+    return told[0]
+
+
+# Finding
+
+
+async def _answer(
+    ground: RegistryGround, question: Question, limit: int, cursor: str | None, *, with_beef: bool = False
+) -> Page:
+    after, taken = _read_cursor(cursor, question)
+    shown, end = await _found(ground, question, limit, after)
+    chosen, taken = _choose(shown, question, taken)
+    if question.quantity is not None and taken >= question.quantity:
+        end = None
+    told = await told_bundles(ground, chosen, with_beef=with_beef)
+    return Page(told, sum(each.part.quantity for each in chosen), _write_cursor(end, taken, question))
+
+
+async def _found(
+    ground: RegistryGround, question: Question, limit: int, after: Position | None
+) -> tuple[list[Shown], Position | None]:
+    """A page of what the filters admit, and where to go on."""
+    if question.pairs:
+        return _paged(await _of_pairs(ground, question), question, limit, after)
+    if question.is_of_one_issuance:
+        return _paged(await _of_issuance(ground, question), question, limit, after)
+    listing = Listing(question.filters, Sort.EARLIEST_PERIOD, limit)
+    if after is not None:
+        listing = Listing(question.filters, listing.sort, limit, encode_cursor(after, listing.digest))
+    answer = await search(listing, ground.store, _now_secs(ground), ground.settings.limits.lookup_scan)
+    return [each for each in answer.shown if not each.record["unissued"]], answer.end
+
+
+async def _of_issuance(ground: RegistryGround, question: Question) -> list[Shown]:
+    """All that the filters admit of one issuance; BAD_QUERY when that is more than a lookup may read."""
+    most = ground.settings.limits.lookup_scan
+    listing = Listing(question.filters, Sort.OLDEST, most)
+    answer = await search(listing, ground.store, _now_secs(ground), most)
+    if answer.end is not None:
+        raise BadRequest(f"the issuance has more than {most} outputs; ask by account", ErrorCode.BAD_QUERY)
+    return [
+        each for each in answer.shown if question.window is None or question.window.overlaps(range_of(each.record))
+    ]
+
+
+async def _of_pairs(ground: RegistryGround, question: Question) -> list[Shown]:
+    """The account's live bundles of each device whose production began at the moment beside it."""
+    finds = [
+        Find("device", {"device_id": device}, lower=start, upper=start + 1, limit=_MOST_OF_A_PAIR)
+        for device, start in question.pairs
+    ]
+    pages = await gather(*(ground.store.find(CERTIFICATES, find) for find in finds))
+    accounts = question.filters.equals["account_id"]
+    records = [record for page in pages for record in page.documents if record["account_id"] in accounts]
+    return await _standing(ground, [record for record in records if record["live"] and not record["unissued"]])
+
+
+async def _standing(ground: RegistryGround, records: Sequence[Document]) -> list[Shown]:
+    notices, doubles = await gather(notices_for(records, ground.store), doubles_of(records, ground.store))
+    shown: list[Shown] = []
+    for record in records:
+        on_record = applying(record, notices)
+        status = status_of(record, bool(on_record), _now_secs(ground))
+        if status is not None:
+            shown.append(Shown(record, status, on_record, doubles.get(record["_id"], ())))
+    return shown
+
+
+def _paged(
+    found: Iterable[Shown], question: Question, limit: int, after: Position | None
+) -> tuple[list[Shown], Position | None]:
+    ordered = sorted(found, key=lambda each: question.place(each.record))
+    if after is not None:
+        ordered = [each for each in ordered if question.place(each.record) > after]
+    page = ordered[:limit]
+    return page, question.place(page[-1].record) if len(ordered) > limit else None
+
+
+def _choose(shown: Iterable[Shown], question: Question, taken: int) -> tuple[list[Chosen], int]:
+    """The certificates that are meant, until the quantity is reached; and how many that makes by now."""
+    chosen: list[Chosen] = []
+    for each in shown:
+        part = range_of(each.record)
+        if question.window is not None:
+            part = Range(max(part.start, question.window.start), min(part.end, question.window.end))
+        if question.quantity is not None:
+            part = Range(part.start, min(part.end, part.start + question.quantity - taken - 1))
+        if part.start > part.end:
+            break
+        taken += part.quantity
+        chosen.append(Chosen(each, part))
+    return chosen, taken
+
+
+def _now_secs(ground: RegistryGround) -> int:
+    return ground.now_ms() // 1000
+
+
+# Cursors: the index's own, and how many certificates the pages before had
+
+
+def _write_cursor(end: Position | None, taken: int, question: Question) -> str | None:
+    if end is None:
+        return None
+    cursor = encode_cursor(end, question.digest)
+    return cursor if question.quantity is None else f"{cursor}.{taken}"
+
+
+def _read_cursor(cursor: str | None, question: Question) -> tuple[Position | None, int]:
+    if cursor is None:
+        return None, 0
+    place, _, taken = cursor.partition(".")
+    if question.quantity is None:
+        return decode_cursor(cursor, question.digest), 0
+    if not (taken.isascii() and taken.isdigit() and int(taken) < question.quantity):
+        raise BadRequest("this is not a cursor of this query", ErrorCode.BAD_CURSOR)
+    return decode_cursor(place, question.digest), int(taken)
