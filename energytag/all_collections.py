@@ -1,0 +1,12 @@
+"""Every collection of the registry and of its wallet, for the store to open."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from basket.coins import FUND_COINS
+from energytag.private import PRIVATE
+from energytag.records import CORE
+from store.port import Collection
+
+COLLECTIONS: Final[tuple[Collection, ...]] = (*CORE, PRIVATE, FUND_COINS)

@@ -1,0 +1,95 @@
+"""The queue: actions planned, packed, admitted, each exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from energytag.actions import Kind, State
+from energytag.records import ACTIONS, BASKET, INTERVALS, NUMBERS
+from lookup.records import CERTIFICATES
+from tests.energytag.kit import ACCOUNT, DEVICE, RegistryNode, readings
+
+
+async def test_readings_become_certificates_in_one_transaction(registry: RegistryNode) -> None:
+    action = await registry.issue(0, 24)
+    assert len(action.txids) == 1
+    assert action.result == {"bundles": 24, "energy_wh": 24_000}
+    assert await registry.store.count(CERTIFICATES) == await registry.store.count(BASKET) == 24
+    assert await registry.store.count(INTERVALS) == 24
+    assert await registry.store.count(NUMBERS) == 1
+    stored = await registry.registry.action(action.action_id)
+    assert stored == action
+
+
+async def test_many_bundles_take_several_transactions(registry: RegistryNode) -> None:
+    action = await registry.issue(0, 250)
+    assert len(action.txids) == 3
+    assert await registry.store.count(CERTIFICATES) == 250
+    assert (await registry.store.get(ACTIONS, action.action_id))["queued"] is None
+
+
+async def test_of_fifty_creates_of_one_interval_one_wins(registry: RegistryNode) -> None:
+    request = {"device_id": DEVICE, "readings": readings(5, 1)}
+    outcomes = await asyncio.gather(*(registry.act(Kind.CREATE_MANY, request) for _ in range(50)))
+    states = [outcome.action.state for outcome in outcomes]
+    assert states.count(State.RESOLVED) == 1
+    assert {o.action.error["code"] for o in outcomes if o.action.error} == {"ERR_ISSUED_TWICE"}
+    assert await registry.store.count(CERTIFICATES) == 1
+
+
+async def test_actions_of_one_round_share_a_transaction(registry: RegistryNode) -> None:
+    requests = [{"device_id": DEVICE, "readings": readings(hour, 1)} for hour in range(30)]
+    outcomes = await asyncio.gather(*(registry.resolved(Kind.CREATE_MANY, each) for each in requests))
+    assert len({outcome.action.txids for outcome in outcomes}) < 30
+    numbers = sorted(outcome.made[0].token.issued for outcome in outcomes)
+    assert [each.start for each in numbers] == [1 + 1000 * n for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"energy_wh": 110_001}, "ERR_CAPACITY_EXCEEDED"),
+        ({"energy_wh": 0}, "ERR_RANGE_INVALID"),
+        ({"end": "2026-01-01T01:00:01Z"}, "ERR_INTERVAL_INVALID"),
+        ({"end": "2026-01-01T00:00:00Z"}, "ERR_INTERVAL_INVALID"),
+        ({"start": "2036-01-01T00:00:00Z", "end": "2036-01-01T01:00:00Z"}, "ERR_INTERVAL_INVALID"),
+    ],
+)
+async def test_what_cannot_be_issued(registry: RegistryNode, changes: dict, code: str) -> None:
+    request = {"device_id": DEVICE, "readings": [*readings(10, 1), readings(0, 1)[0] | changes]}
+    outcome = await registry.act(Kind.CREATE_MANY, request)
+    assert outcome.action.state is State.REJECTED
+    assert outcome.action.error["code"] == code
+    assert outcome.action.error["message"].startswith("row 2: ")
+    assert await registry.store.count(CERTIFICATES) == 0
+    assert await registry.store.count(NUMBERS) == 0
+
+
+async def test_an_action_of_ones_own_id_happens_once(registry: RegistryNode) -> None:
+    request = {"device_id": DEVICE, "readings": readings(0, 1)}
+    own = "01890a5d-ac96-774b-bcce-b302099a8057"
+    first = await registry.resolved(Kind.CREATE_MANY, request, action_id=own)
+    again = await registry.resolved(Kind.CREATE_MANY, request, action_id=own)
+    assert first.action == again.action
+    assert await registry.store.count(CERTIFICATES) == 1
+
+
+async def test_private_bundles_are_published_when_told(registry: RegistryNode) -> None:
+    request = {"device_id": DEVICE, "readings": readings(0, 2), "broadcast": False}
+    kept = await registry.resolved(Kind.CREATE_MANY, request)
+    assert await registry.store.count(CERTIFICATES) == 0
+    twice = await registry.act(Kind.CREATE_MANY, {"device_id": DEVICE, "readings": readings(1, 1)})
+    assert twice.action.error["code"] == "ERR_ISSUED_TWICE"
+    published = await registry.resolved(Kind.PUBLISH, {"private_action_id": kept.action.action_id})
+    assert published.action.txids == kept.action.txids
+    assert await registry.store.count(CERTIFICATES) == 2
+    again = await registry.act(Kind.PUBLISH, {"private_action_id": kept.action.action_id})
+    assert again.action.error["code"] == "ERR_CERTIFICATE_UNKNOWN"
+
+
+async def test_the_account_holds_what_was_issued(registry: RegistryNode) -> None:
+    action = await registry.issue(0, 2)
+    outcome = await registry.node.engine.lookup("ls_metawatt", {"account_id": ACCOUNT})
+    assert {each.txid[::-1].hex() for each in outcome.outputs} == set(action.txids)
