@@ -17,9 +17,12 @@ import structlog
 
 from api.background import Background
 from api.health import Finding, HealthCheck
+from api.registration import Registration
 from config.errors import ErrorCode, MetawattError, Unavailable
 from config.secrets import admin_token, node_key_hex
 from config.settings import ChainSettings, Settings
+from energytag.all_collections import COLLECTIONS as REGISTRY_COLLECTIONS
+from energytag.registry import Registry
 from lookup.hosted import hosted_lookup_services
 from overlay.arc import ArcClient
 from overlay.clock import NowMs, system_now_ms
@@ -68,6 +71,12 @@ class Node:
         self._headers_client: HeadersServiceClient | None = None
         self._verifier: Verifier | None = None
         self._background: Background | None = None
+        self._registration: Registration | None = None
+
+    @property
+    def registry(self) -> Registry | None:
+        """The EnergyTag registry; None before the start, and where it is switched off."""
+        return None if self._registration is None else self._registration.registry
 
     def _make_dev_chain(self) -> DevChain:
         dev = self.settings.dev
@@ -89,6 +98,8 @@ class Node:
         """Open what is kept, catch up with the chain as far as it answers, and begin background work."""
         services = hosted_lookup_services(self.settings)
         collections = [collection for service in services for collection in service.collections]
+        if self.settings.registry.enabled:
+            collections += REGISTRY_COLLECTIONS
         await self.store.open([*ENGINE_COLLECTIONS, *collections])
         if self.dev_chain is not None:
             await self._dev_store.open(DEV_COLLECTIONS)
@@ -115,6 +126,22 @@ class Node:
         await self.engine.open()
         self._background = Background(self.engine, self.settings, primary=self.primary)
         self._background.start()
+        if self.settings.registry.enabled:
+            self._registration = self._make_registration(self._verifier)
+            await self._registration.start()
+
+    def _make_registration(self, verifier: Verifier) -> Registration:
+        return Registration(
+            self.settings,
+            self.key,
+            self.store,
+            self.engine,
+            self.headers,
+            verifier,
+            self.dev_chain,
+            self._now_ms,
+            primary=self.primary,
+        )
 
     async def _catch_up(self) -> None:
         try:
@@ -125,6 +152,8 @@ class Node:
 
     async def stop(self) -> None:
         """End background work, finish the outbox as far as time allows, close everything."""
+        if self._registration is not None:
+            await self._registration.stop()
         if self._background is not None:
             await self._background.stop(self.settings.node.shutdown_secs)
         if self._verifier is not None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from api.health import HealthCheck
 from config.settings import Settings
+from energytag.registry import Registry
 from overlay.chain import Broadcast
 from overlay.devchain import DevChain
 from overlay.lookup_service import Freeform, LookupService
@@ -109,6 +110,11 @@ class Node(Protocol):
 
     @property
     def headers(self) -> HeaderChain: ...
+
+    @property
+    def registry(self) -> Registry | None:
+        """The EnergyTag registry; None before the start, and where it is switched off."""
+        ...
 
     @property
     def primary(self) -> bool: ...

@@ -1,0 +1,89 @@
+"""The registry put together on a node: its treasury, its queue, its background work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from basket.keyring import Keyring
+from basket.treasury import EmbeddedTreasury
+from config.errors import MetawattError, Unavailable
+from config.settings import Settings
+from energytag.ground import RegistryGround
+from energytag.registry import Registry
+from overlay.clock import NowMs
+from overlay.devchain import DevChain
+from overlay.engine import Engine
+from overlay.headers import HeaderChain
+from overlay.keys import PrivateKey
+from overlay.verifier import Verifier
+from store.port import Store
+from topics.hosted import policy_of
+
+_TEND_SECS = 2.0
+
+log = structlog.get_logger("metawatt.registry")
+
+
+class Registration:
+    """The registry of one process; background work is the `primary`'s."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        key: PrivateKey,
+        store: Store,
+        engine: Engine,
+        headers: HeaderChain,
+        verifier: Verifier,
+        dev_chain: DevChain | None,
+        now_ms: NowMs,
+        *,
+        primary: bool,
+    ) -> None:
+        keyring = Keyring(key)
+        self._settings = settings
+        self._primary = primary
+        self._tasks: list[asyncio.Task[None]] = []
+        self.treasury = EmbeddedTreasury(
+            store,
+            engine,
+            headers,
+            verifier,
+            keyring,
+            settings.wallet,
+            now_ms,
+            network=settings.node.network,
+            fund=None if dev_chain is None else dev_chain.faucet,
+        )
+        ground = RegistryGround(store, engine, headers, keyring, policy_of(settings, key.public), settings, now_ms)
+        self.registry = Registry(ground, self.treasury, lambda _: (), primary=primary)
+
+    async def start(self) -> None:
+        if self._primary:
+            await self.treasury.open()
+        await self.registry.start()
+        if self._primary:
+            self._tasks = [asyncio.create_task(_every(_TEND_SECS, self.treasury.tend), name="treasury")]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.registry.stop()
+
+
+async def _every(pause_secs: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Rounds of work; one that fails is logged, and the next tries again."""
+    while True:
+        try:
+            await work()
+        except Unavailable as error:
+            log.warning("put off", work=work.__qualname__, reason=error.message)
+        except MetawattError as error:
+            log.error("failed", work=work.__qualname__, code=error.code, reason=error.message)
+        except Exception:
+            log.exception("failed", work=work.__qualname__)
+        await asyncio.sleep(pause_secs)
