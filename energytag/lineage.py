@@ -48,13 +48,14 @@ class Step:
     def events(self) -> list[str]:
         """What happened: `issuance`, `transfer`, `split`, `merge`, a change of status, `withdraw`, `lost`;
         `move` when a token merely came under another key."""
-        if self.notices:
-            return ["withdraw"]
-        if not self.spent:
-            return ["issuance"]
-        if not self.made:
-            return ["lost"]
-        return sorted(self._changes() | self._cuts()) or ["move"]
+        events = {"withdraw"} if self.notices else set()
+        if self.spent and self.made:
+            events |= self._changes() | self._cuts() or {"move"}
+        elif self.made:
+            events.add("issuance")
+        elif self.spent:
+            events.add("lost")
+        return sorted(events)
 
     def _changes(self) -> set[str]:
         """How what was made differs from the part of what was spent that it goes on from."""

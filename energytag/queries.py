@@ -1,15 +1,15 @@
 """Queries: bundles as they are on chain, as they stand now, and with the proof of when they came there.
 
-Bundles come by production interval, the earliest first; those of one issuance by their numbers. A range, or a
-`certificate_quantity`, may choose a part of a bundle: the bundle is told of as it is, and `selected` says which of
-its certificates are meant, as an action with the same filters would take them.
+The criteria are those of actions (`selection`), but that every status is told of. Bundles come by production
+interval, the earliest first; those of one issuance by their numbers. A range, or a `certificate_quantity`, may
+choose a part of a bundle: the bundle is told of as it is, and `selected` says which of its certificates are meant.
 """
 
 from __future__ import annotations
 
 from asyncio import gather
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -20,18 +20,18 @@ from config.errors import BadRequest, ErrorCode, NotFound
 from energytag.bundles import Chosen, range_of, told_bundles
 from energytag.ground import RegistryGround
 from energytag.models.certificates import GranularCertificateQuery
-from energytag.models.common import MAX_INTEGER, secs_of
+from energytag.selection import Criteria
 from lookup.cursor import DIGEST_BYTES, Position, decode_cursor, encode_cursor
 from lookup.doubles import doubles_of
 from lookup.filters import Filters
 from lookup.query import Listing, Sort
-from lookup.records import CERTIFICATES, source_name
+from lookup.records import CERTIFICATES, HOUR_SECS
 from lookup.search import Shown, search
 from lookup.standing import applying, notices_for, outpoint_text, status_of
 from store.port import Document, Find
 
-_MOST_OF_A_PAIR: Final = 1000
-"""Outputs of one device and interval that are looked at, spent ones included."""
+_MOST_OF_A_MOMENT: Final = 1000
+"""Outputs of one device around one moment that are looked at, spent ones included."""
 _NOT_ASKED: Final = {"limit", "cursor", "include"}
 
 
@@ -46,59 +46,29 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query in the index's words. `window` are the numbers that are asked for. `pairs` are devices and starts
-    of production, in epoch seconds. `quantity` certificates are wanted in all. `digest` is what cursors carry."""
+    """What is asked for: `filters` for the index, `criteria` beyond them; `digest` is what cursors carry."""
 
+    criteria: Criteria
     filters: Filters
     digest: bytes
-    window: Range | None = None
-    pairs: tuple[tuple[str, int], ...] = ()
-    quantity: int | None = None
 
-    @property
-    def is_of_one_issuance(self) -> bool:
-        return "issuance_id" in self.filters.equals
+    @classmethod
+    def of(cls, criteria: Criteria, asked: bytes) -> Question:
+        """The question of these criteria; `asked` tells it from every other question."""
+        statuses = () if criteria.status is None else (criteria.status.value,)
+        filters = replace(criteria.questions()[0], statuses=statuses)
+        return cls(criteria, filters, sha256(asked).digest()[:DIGEST_BYTES])
 
     def place(self, record: Document) -> Position:
         """Where a record stands in the order of the answer."""
-        field = "range_start" if self.is_of_one_issuance else "period_start"
+        field = "period_start" if self.criteria.issuance_id is None else "range_start"
         return Position(record[field], record["_id"])
 
 
 def question_of(asked: GranularCertificateQuery) -> Question:
     """The question that a query's body asks."""
-    body = asked.model_dump(mode="json", exclude=_NOT_ASKED)
-    digest = sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()[:DIGEST_BYTES]
-    account = {"account_id": (asked.source_account_id,)}
-    if asked.sparse_filter_list is not None:
-        pairs = sorted((device, secs_of(moment)) for device, moment in asked.sparse_filter_list.items())
-        return Question(Filters(equals=account), digest, pairs=tuple(pairs))
-    return Question(_filters(asked), digest, _window(asked), quantity=asked.certificate_quantity)
-
-
-def _filters(asked: GranularCertificateQuery) -> Filters:
-    equals: dict[str, tuple[Any, ...]] = {"account_id": (asked.source_account_id,)}
-    if asked.source_certificate_issuance_id is not None:
-        equals["issuance_id"] = (asked.source_certificate_issuance_id,)
-    if asked.device_id is not None:
-        equals["device_id"] = (asked.device_id,)
-    if asked.energy_source is not None:
-        equals["energy_source"] = tuple(sorted({source_name(each) for each in asked.energy_source}))
-    return Filters(
-        equals,
-        statuses=() if asked.certificate_status is None else (asked.certificate_status,),
-        period_start=None if asked.certificate_period_start is None else secs_of(asked.certificate_period_start),
-        period_end=None if asked.certificate_period_end is None else secs_of(asked.certificate_period_end),
-    )
-
-
-def _window(asked: GranularCertificateQuery) -> Range | None:
-    """The numbers asked for; a quantity overrides the end of the range, and is counted from its start."""
-    start, end = asked.source_certificate_bundle_id_range_start, asked.source_certificate_bundle_id_range_end
-    if start is None and end is None:
-        return None
-    last = end if end is not None and asked.certificate_quantity is None else MAX_INTEGER
-    return Range(start or 0, last)
+    body = asked.model_dump(mode="json", exclude=_NOT_ASKED, exclude_none=True)
+    return Question.of(Criteria.read(body), orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
 
 
 async def query(ground: RegistryGround, asked: GranularCertificateQuery) -> Page:
@@ -115,9 +85,8 @@ async def issuance(ground: RegistryGround, issuance_id: str, limit: int | None, 
     known = await ground.store.find(CERTIFICATES, Find("issuance", {"issuance_id": issuance_id}, limit=1))
     if not known.documents:
         raise NotFound(f"there is no issuance {issuance_id}", ErrorCode.CERTIFICATE_UNKNOWN)
-    digest = sha256(issuance_id.encode()).digest()[:DIGEST_BYTES]
     most = ground.settings.registry.query_limit
-    question = Question(Filters(equals={"issuance_id": (issuance_id,)}), digest)
+    question = Question.of(Criteria(None, issuance_id), issuance_id.encode())
     return await _answer(ground, question, min(limit or most, most), cursor)
 
 
@@ -147,7 +116,7 @@ async def _answer(
     after, taken = _read_cursor(cursor, question)
     shown, end = await _found(ground, question, limit, after)
     chosen, taken = _choose(shown, question, taken)
-    if question.quantity is not None and taken >= question.quantity:
+    if question.criteria.quantity is not None and taken >= question.criteria.quantity:
         end = None
     told = await told_bundles(ground, chosen, with_beef=with_beef)
     return Page(told, sum(each.part.quantity for each in chosen), _write_cursor(end, taken, question))
@@ -157,9 +126,9 @@ async def _found(
     ground: RegistryGround, question: Question, limit: int, after: Position | None
 ) -> tuple[list[Shown], Position | None]:
     """A page of what the filters admit, and where to go on."""
-    if question.pairs:
-        return _paged(await _of_pairs(ground, question), question, limit, after)
-    if question.is_of_one_issuance:
+    if question.criteria.sparse:
+        return _paged(await _of_moments(ground, question), question, limit, after)
+    if question.criteria.issuance_id is not None:
         return _paged(await _of_issuance(ground, question), question, limit, after)
     listing = Listing(question.filters, Sort.EARLIEST_PERIOD, limit)
     if after is not None:
@@ -175,21 +144,20 @@ async def _of_issuance(ground: RegistryGround, question: Question) -> list[Shown
     answer = await search(listing, ground.store, _now_secs(ground), most)
     if answer.end is not None:
         raise BadRequest(f"the issuance has more than {most} outputs; ask by account", ErrorCode.BAD_QUERY)
-    return [
-        each for each in answer.shown if question.window is None or question.window.overlaps(range_of(each.record))
-    ]
+    return [each for each in answer.shown if question.criteria.numbers.overlaps(range_of(each.record))]
 
 
-async def _of_pairs(ground: RegistryGround, question: Question) -> list[Shown]:
-    """The account's live bundles of each device whose production began at the moment beside it."""
+async def _of_moments(ground: RegistryGround, question: Question) -> list[Shown]:
+    """The account's bundles of each device whose production interval holds the moment named for it."""
     finds = [
-        Find("device", {"device_id": device}, lower=start, upper=start + 1, limit=_MOST_OF_A_PAIR)
-        for device, start in question.pairs
+        Find("device", {"device_id": device_id}, moment - HOUR_SECS + 1, moment + 1, limit=_MOST_OF_A_MOMENT)
+        for device_id, moment in question.criteria.sparse.items()
     ]
     pages = await gather(*(ground.store.find(CERTIFICATES, find) for find in finds))
-    accounts = question.filters.equals["account_id"]
-    records = [record for page in pages for record in page.documents if record["account_id"] in accounts]
-    return await _standing(ground, [record for record in records if record["live"] and not record["unissued"]])
+    found = [record for page in pages for record in page.documents if record["live"] and not record["unissued"]]
+    criteria = question.criteria
+    asked = [each for each in found if each["account_id"] == criteria.account_id and criteria.admits(each)]
+    return await _standing(ground, asked)
 
 
 async def _standing(ground: RegistryGround, records: Sequence[Document]) -> list[Shown]:
@@ -217,11 +185,10 @@ def _choose(shown: Iterable[Shown], question: Question, taken: int) -> tuple[lis
     """The certificates that are meant, until the quantity is reached; and how many that makes by now."""
     chosen: list[Chosen] = []
     for each in shown:
-        part = range_of(each.record)
-        if question.window is not None:
-            part = Range(max(part.start, question.window.start), min(part.end, question.window.end))
-        if question.quantity is not None:
-            part = Range(part.start, min(part.end, part.start + question.quantity - taken - 1))
+        own, numbers = range_of(each.record), question.criteria.numbers
+        part = Range(max(own.start, numbers.start), min(own.end, numbers.end))
+        if question.criteria.quantity is not None:
+            part = Range(part.start, min(part.end, part.start + question.criteria.quantity - taken - 1))
         if part.start > part.end:
             break
         taken += part.quantity
@@ -240,15 +207,15 @@ def _write_cursor(end: Position | None, taken: int, question: Question) -> str |
     if end is None:
         return None
     cursor = encode_cursor(end, question.digest)
-    return cursor if question.quantity is None else f"{cursor}.{taken}"
+    return cursor if question.criteria.quantity is None else f"{cursor}.{taken}"
 
 
 def _read_cursor(cursor: str | None, question: Question) -> tuple[Position | None, int]:
     if cursor is None:
         return None, 0
     place, _, taken = cursor.partition(".")
-    if question.quantity is None:
+    if question.criteria.quantity is None:
         return decode_cursor(cursor, question.digest), 0
-    if not (taken.isascii() and taken.isdigit() and int(taken) < question.quantity):
+    if not (taken.isascii() and taken.isdigit() and int(taken) < question.criteria.quantity):
         raise BadRequest("this is not a cursor of this query", ErrorCode.BAD_CURSOR)
     return decode_cursor(place, question.digest), int(taken)
