@@ -18,6 +18,7 @@ from config.errors import ErrorCode, MetawattError
 from config.settings import Settings
 
 _KEY_HEX_DIGITS = 64
+_JWT_SECRET_CHARACTERS = 32
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -55,6 +56,17 @@ def admin_token(settings: Settings) -> SecretStr:
     text = _read_or_make(path, lambda: secrets.token_urlsafe(32))
     if not text:
         raise SecretUnusable(f"{path}: the file is empty; remove it, and a new token is made at the next start")
+    return SecretStr(text)
+
+
+def jwt_secret(settings: Settings) -> SecretStr | None:
+    """The secret that users' tokens are signed with; None when no file is set."""
+    path = settings.access.jwt_secret_file
+    if path is None:
+        return None
+    text = _read_or_make(path, None)
+    if len(text) < _JWT_SECRET_CHARACTERS:
+        raise SecretUnusable(f"{path}: the secret of tokens has {_JWT_SECRET_CHARACTERS} characters at least")
     return SecretStr(text)
 
 

@@ -77,6 +77,11 @@ DEVICES: Final = Collection(
 )
 DIRECTORY: Final = (ORGANISATIONS, USERS, ACCOUNTS, MEMBERSHIPS, DEVICES)
 
+LOGINS: Final = Collection(
+    "energytag_logins", key="bytes", fields={"expires_ms": "int"}, indexes=(Index("expires", ("expires_ms",)),)
+)
+"""Key: the nonce of a login's challenge that was used, until the challenge would have ended."""
+
 INTERVALS: Final = Collection("energytag_intervals", key="bytes", clustered=True)
 """Key: `intervals.interval_key`; document: `intervals.interval_row`."""
 NUMBERS: Final = Collection("energytag_numbers", key="bytes", clustered=True)
@@ -85,4 +90,4 @@ NUMBERS: Final = Collection("energytag_numbers", key="bytes", clustered=True)
 BASKET: Final = Collection("basket", key="bytes", clustered=True)
 """`account_id` of the holder, `key_id`, and `sender`: 33 bytes, or b"anyone"."""
 
-CORE: Final = (ACTIONS, ACTION_PARTS, *DIRECTORY, INTERVALS, NUMBERS, BASKET)
+CORE: Final = (ACTIONS, ACTION_PARTS, *DIRECTORY, LOGINS, INTERVALS, NUMBERS, BASKET)
