@@ -19,10 +19,12 @@ from api.background import Background
 from api.health import Finding, HealthCheck
 from api.registration import Registration
 from config.errors import ErrorCode, MetawattError, Unavailable
-from config.secrets import admin_token, node_key_hex
+from config.secrets import admin_token, jwt_secret, node_key_hex
 from config.settings import ChainSettings, Settings
 from energytag.all_collections import COLLECTIONS as REGISTRY_COLLECTIONS
+from energytag.logins import Logins
 from energytag.registry import Registry
+from energytag.tokens import Tokens, derived_secret
 from lookup.hosted import hosted_lookup_services
 from overlay.arc import ArcClient
 from overlay.clock import NowMs, system_now_ms
@@ -61,6 +63,8 @@ class Node:
         self.identity = self.key.public
         self.admin_token = admin_token(settings).get_secret_value()
         self.callback_token = callback_token(settings.chain, self.key)
+        self.tokens = user_tokens(settings, self.key, now_ms)
+        self.logins = Logins(self.key, settings.access.challenge_secs, now_ms)
         self.store = open_store(settings.storage.uri, settings.node.data_dir, settings.storage)
         self._dev_store = SqliteStore(settings.node.data_dir / DEV_CHAIN_FILE)
         self.dev_chain = self._make_dev_chain() if settings.node.network == "dev" else None
@@ -236,6 +240,13 @@ def callback_token(chain: ChainSettings, key: PrivateKey) -> str:
     if chain.arc_callback_token is not None:
         return chain.arc_callback_token.get_secret_value()
     return hmac.digest(key.secret, b"metawatt arc callback", sha256).hex()
+
+
+def user_tokens(settings: Settings, key: PrivateKey, now_ms: NowMs) -> Tokens:
+    """Tokens under the secret that is set, else one that only this node's key gives."""
+    set_secret = jwt_secret(settings)
+    secret = derived_secret(key.secret) if set_secret is None else set_secret.get_secret_value().encode()
+    return Tokens(secret, settings.access.token_hours, now_ms)
 
 
 def verify_limits(settings: Settings) -> VerifyLimits:

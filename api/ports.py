@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 from api.health import HealthCheck
 from config.settings import Settings
+from energytag.logins import Logins
 from energytag.registry import Registry
+from energytag.tokens import Tokens
 from overlay.chain import Broadcast
 from overlay.devchain import DevChain
 from overlay.lookup_service import Freeform, LookupService
@@ -127,6 +129,12 @@ class Node(Protocol):
 
     @property
     def callback_token(self) -> str: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
+
+    @property
+    def logins(self) -> Logins: ...
 
     @property
     def started_ms(self) -> int: ...

@@ -24,7 +24,7 @@ class TokenRequest(Model):
 
 class TokenReply(Reply):
     token: str
-    token_type: Literal["Bearer"] = "Bearer"
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the kind of token, not one
     user_id: Uuid
     expires: Moment
 
