@@ -62,6 +62,10 @@ class Keyring:
         """The key that spends a custodial account's token, which `sender` locked to it."""
         return self._holders(account_id, sender).own_key(OWNER_PROTOCOL, key_id)
 
+    def bridge_key(self, key_id: str) -> PrivateKey:
+        """The key of a certificate that was locked to the node itself, as a bridge."""
+        return self._tweakers("anyone").own_key(OWNER_PROTOCOL, key_id)
+
     def sign_issuance(self, issuance_id: str, text: bytes) -> bytes:
         """The issuer's DER signature of a token's signed text."""
         key = self._tweakers("anyone").own_key(ISSUANCE_PROTOCOL, issuance_id)

@@ -35,8 +35,6 @@ from store.port import Find, Reader
 
 _KEY: Final = re.compile(r"[0-9a-fA-F]{66}").fullmatch
 _KEY_ID_BYTES: Final = 16
-_NAMESAKES: Final = 100
-"""Accounts of one name that are looked at; deleted ones keep theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +98,10 @@ def unless_final(holder: Holder) -> Against:
 
 async def account_named(name: str, reader: Reader) -> str | None:
     """The id of the one account of that exact name; INVALID_FIELD when there are several."""
-    page = await reader.find(ACCOUNTS, Find("name", {"name": name}, limit=_NAMESAKES))
-    ids = [each["_id"] for each in page.documents if each.get("deleted_ms") is None]
-    if len(ids) > 1:
-        raise BadRequest(f"{len(ids)} accounts are named {name!r}; give an account's id", ErrorCode.INVALID_FIELD)
-    return ids[0] if ids else None
+    found = (await reader.find(ACCOUNTS, Find("name", {"name": name}, limit=2))).documents
+    if len(found) > 1:
+        raise BadRequest(f"several accounts are named {name!r}; give an account's id", ErrorCode.INVALID_FIELD)
+    return str(found[0]["_id"]) if found else None
 
 
 def open_key_id(outpoint: bytes, part: Range) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from basket.funds import Change, FundCoin, Funding
 from basket.keyring import Keyring
 from certificates.issuance import issue, withdraw
+from certificates.lifecycle import Status
 from certificates.token import OWNER_PROTOCOL, TOKEN_SATOSHIS, Token, encode_fields
 from certificates.withdrawal import Withdrawal
 from energytag.plan import Holder, Holding, Issue, Lock, Made, Move, Notice, Part, Piece
@@ -85,6 +86,8 @@ def _spend(builder: TransactionBuilder, pieces: Iterable[Piece], funding: Fundin
 def _unlocking_key(holding: Holding, keyring: Keyring) -> PrivateKey:
     assert holding.key_id is not None
     assert holding.sender is not None
+    if holding.token.bundle.status is Status.LOCKED:
+        return keyring.bridge_key(holding.key_id)
     sender: Counterparty = "anyone" if holding.sender == ANYONE else holding.sender
     return keyring.unlocking_key(holding.account_id, holding.key_id, sender)
 
