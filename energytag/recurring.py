@@ -23,11 +23,14 @@ from config.errors import BadRequest, ErrorCode, NotFound
 from energytag.access import demand_on
 from energytag.accounts import account
 from energytag.actions import Action, Kind
+from energytag.cancellations import Cancellations
+from energytag.claims import Claims
 from energytag.ground import RegistryGround
 from energytag.models.common import moment_text
 from energytag.plan import Handler, Handlers, Plan, Scene
 from energytag.records import ACTIONS
 from energytag.schedule import Schedule, Unit, moment_of, ms_of
+from energytag.transfers import Transfers
 from energytag.users import requester
 from store.port import Collection, Document, Find, Index, Insert, Patch, Reader, Write
 
@@ -182,13 +185,17 @@ async def _check_still(reader: Reader, document: Document, action: Action, kind:
     await demand_on(reader, await requester(reader, action), kind, document["account_id"])
 
 
-def handlers(delegates: Handlers) -> dict[Kind, Handler]:
-    """The handlers of all that recurs; occurrences are handed to `delegates`, which transfer, cancel and claim."""
-    running = {each.run: delegates[each.run] for each in SERIES.values()}
+def handlers(ground: RegistryGround) -> dict[Kind, Handler]:
+    """The handlers of all that recurs; `ground` is for those that occurrences are handed to."""
+    delegates: Handlers = {
+        Kind.TRANSFER: Transfers(ground),
+        Kind.CANCEL: Cancellations(ground),
+        Kind.CLAIM: Claims(ground),
+    }
     return {
         **dict.fromkeys(SERIES, Beginning()),
         Kind.RECURRING_STOP: Stopping(),
-        Kind.RECURRING_RUN: Running(running),
+        Kind.RECURRING_RUN: Running(delegates),
     }
 
 

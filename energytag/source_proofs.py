@@ -127,7 +127,7 @@ def given_up_for(token: Token, registry: Collection[str]) -> bool:
             return _names(token.beneficiary) & set(registry) != set()
         case Status.RESERVED:
             is_final = token.bundle.registry_configuration == FINAL_RESERVATION
-            return is_final and _target(token.note) in registry
+            return is_final and _target(token.extras.get("reservation")) in registry
     return False
 
 
@@ -139,8 +139,8 @@ def _names(beneficiary: Json) -> set[str]:
     return set()
 
 
-def _target(note: Json) -> str | None:
-    target = note.get("target_registry") if isinstance(note, Mapping) else None
+def _target(reservation: Json) -> str | None:
+    target = reservation.get("target_registry") if isinstance(reservation, Mapping) else None
     return target if isinstance(target, str) else None
 
 
