@@ -33,6 +33,8 @@ from store.port import Conflict, Delete, Find, Insert, Patch, Write
 
 MOST_OUTPUTS_A_ROUND: Final = 2000
 MOST_TOPICS: Final = 32
+TRANSACTIONS_AT_ONCE: Final = 4
+"""Enough to share flushes; few enough that topics still remember what others have read of a transaction."""
 _PAUSE_SECS: Final = 1.0
 _LOOK_SECS: Final = 1.0
 _ATTEMPTS: Final = 5
@@ -213,7 +215,9 @@ class Queue:
         runs = pack(planned, self._sender.topics_of, limits.bundles_per_transaction, MOST_TOPICS)
         if len(runs) > 1:
             await self._decide(planned)
-        results = await asyncio.gather(*(self._send(run, len(runs) == 1) for run in runs), return_exceptions=True)
+        turns = asyncio.Semaphore(TRANSACTIONS_AT_ONCE)
+        sends = (self._send(run, len(runs) == 1, turns) for run in runs)
+        results = await asyncio.gather(*sends, return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         if not errors:
             for each in planned:
@@ -234,8 +238,9 @@ class Queue:
             await self._store.commit(writes)
             self._waiting.update((each.action.action_id, each.action) for each in planned)
 
-    async def _send(self, run: Run, is_only: bool) -> None:
-        made = await self._sender.send(run, lambda txid_hex: self._alongside(run, is_only, txid_hex))
+    async def _send(self, run: Run, is_only: bool, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            made = await self._sender.send(run, lambda txid_hex: self._alongside(run, is_only, txid_hex))
         position = 0
         for share in run.shares:
             count = sum(piece.outputs for piece in share.pieces)

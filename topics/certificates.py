@@ -20,7 +20,7 @@ from topics.names import TopicName
 VERSION: Final = "1.0.0"
 MAX_TOKEN_SCRIPT_BYTES: Final = 2 * MAX_DOCUMENT_BYTES
 """A larger script is not a certificate: the document is bounded, and the fourth field need not be large."""
-REMEMBERED_SCRIPTS: Final = 256
+REMEMBERED_SCRIPTS: Final = 1024
 STEPS_A_TURN: Final = 32
 """Outputs that are read or judged before other tasks have their turn; about 3 ms when all are new."""
 
