@@ -103,13 +103,20 @@ class Beginning:
     async def plan(self, action: Action, scene: Scene) -> Plan:
         series, request = SERIES[action.kind], action.request
         await account(scene.reader, request["source_account_id"])
-        if target := request.get("target_account_id"):
-            await account(scene.reader, target)
+        if series.run is Kind.TRANSFER:
+            await account(scene.reader, _target_of(request))
         schedule = series.schedule(request)
         _check_overdue(schedule, action.requested_ms)
         document = record(action, series, schedule)
         result = {"recurring_id": action.action_id, "next_datetime": moment_text(schedule.first)}
         return Plan(writes=[Insert(RECURRING, document)], result=result)
+
+
+def _target_of(request: Mapping[str, Any]) -> str:
+    target: str | None = request.get("target_account_id")
+    if target is None:
+        raise BadRequest("target_account_id is missing", ErrorCode.INVALID_FIELD)
+    return target
 
 
 def _check_overdue(schedule: Schedule, now_ms: int) -> None:
