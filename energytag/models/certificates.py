@@ -134,3 +134,11 @@ class GranularCertificateQuery(CertificateActionBase):
     limit: Positive | None = extension()
     cursor: Annotated[str, Field(max_length=MAX_CURSOR)] | None = extension()
     include: Annotated[list[Literal["beef"]], Field(max_length=1)] | None = extension()
+
+
+class GranularCertificatePublish(Model):
+    """Publishes what an action with `broadcast` false made."""
+
+    source_account_id: Uuid
+    source_user_id: Uuid
+    private_action_id: Uuid = Field(description="The id of that action.")
