@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from certificates.ranges import Range, merge, partitions
 from certificates.token import Token
 from overlay.invariants import walk
-from overlay.records import OUTPUTS, SPENDS, TRANSACTIONS
-from overlay.transaction import Transaction
+from overlay.outputs import complete_outputs
+from overlay.records import OUTPUTS, SPENDS
 from store.port import Document, Reader
 from topics.certificates import read_script
 
@@ -50,17 +50,16 @@ async def _look(reader: Reader) -> list[str]:
 async def _collect(reader: Reader, documents: list[Document], issuances: dict[tuple[str, str], _Issuance]) -> None:
     keys = [document["_id"] for document in documents]
     spends = await reader.get_many(SPENDS, keys)
-    stored = await reader.get_many(TRANSACTIONS, list({key[:32] for key in keys}))
-    parsed = {key: Transaction.parse(document["raw"]) for key, document in stored.items()}
+    outputs = await complete_outputs(reader, keys, {document["_id"]: document for document in documents})
     kept: dict[str, set[bytes]] = defaultdict(set)
     for key, spend in spends.items():
         for topic in spend["kept"]:
             kept[topic].add(bytes(key) if isinstance(key, bytes) else b"")
     for document in documents:
-        transaction = parsed.get(document["_id"][:32])
-        if transaction is None:
+        output = outputs.get(document["_id"])
+        if output is None:
             continue
-        content = read_script(transaction.outputs[int.from_bytes(document["_id"][32:], "little")].script)
+        content = read_script(output.script)
         if not isinstance(content, Token):
             continue
         for topic in document["topics"]:

@@ -24,7 +24,7 @@ from overlay.hydrate import load_members
 from overlay.lookup_service import Event
 from overlay.outbox import outbox_entry
 from overlay.picture import Picture, guards, read_picture, record_outputs, record_spends, seen_result
-from overlay.records import DESCENTS, OUTPUTS, TRANSACTIONS
+from overlay.records import DESCENTS, OUTPUTS, RAWS, TRANSACTIONS, load_stored
 from overlay.steak import Steak, TopicResult
 from overlay.topic import Coin, Mode, Submission
 from overlay.transaction import Transaction, outpoint, show_outpoint
@@ -257,6 +257,7 @@ class Admitter:
         if not picture.receipts:
             ancestors = offer.envelope.ancestry()[:-1]
             writes += [Insert(TRANSACTIONS, self._document(member), keep=True) for member in ancestors]
+            writes += [_raw_write(member.transaction) for member in ancestors]
             writes += [
                 Insert(DESCENTS, {"_id": spend.source_txid + member.transaction.txid}, keep=True)
                 for member in ancestors
@@ -266,7 +267,7 @@ class Admitter:
         own = self._document(offer.envelope.members[offer.subject.txid])
         stored = picture.stored
         if stored is None:
-            writes.append(Insert(TRANSACTIONS, own | judged))
+            writes += [Insert(TRANSACTIONS, own | judged), _raw_write(offer.subject)]
             return writes
         if stored.get("height") is None and "bump" in own:
             judged |= {key: own[key] for key in ("height", "block_hash", "bump")} | {"pending_ms": None}
@@ -277,13 +278,14 @@ class Admitter:
         return writes
 
     def _document(self, member: Member) -> dict[str, Any]:
-        """A transaction as it is kept: raw bytes once, and its own smallest Merkle path when mined."""
+        """A transaction as it is kept beside its raw bytes: with its own smallest Merkle path when mined."""
         transaction, bump = member.transaction, member.bump
+        size = len(transaction.raw)
         if bump is None:
-            return {"_id": transaction.txid, "raw": transaction.raw, "pending_ms": self._now_ms(), "rev": 0}
+            return {"_id": transaction.txid, "size": size, "pending_ms": self._now_ms(), "rev": 0}
         return {
             "_id": transaction.txid,
-            "raw": transaction.raw,
+            "size": size,
             "height": bump.height,
             "block_hash": self._headers.hash_at(bump.height),
             "bump": bump.extract(transaction.txid),
@@ -308,12 +310,18 @@ class Admitter:
             if spend is not None:
                 children.setdefault(spend["txid"], set()).update(topics)
         for txid, topics_again in children.items():
-            stored = await self._store.get(TRANSACTIONS, txid)
+            stored = (await load_stored(self._store, [txid])).get(txid)
             if stored is not None:
-                child = Transaction.parse(stored["raw"])
+                child = Transaction.parse(stored.raw)
                 envelope = Envelope(child, {txid: Member(child)})
-                offer = Offer(envelope, sorted(topics_again), stored.get("off_chain_values"), Mode.HISTORICAL)
+                off_chain_values = stored.document.get("off_chain_values")
+                offer = Offer(envelope, sorted(topics_again), off_chain_values, Mode.HISTORICAL)
                 await self.settle(offer, sorted(topics_again))
+
+
+def _raw_write(transaction: Transaction) -> Insert:
+    """The bytes that are there already are the same ones: they hash to the key."""
+    return Insert(RAWS, {"_id": transaction.txid, "raw": transaction.raw}, keep=True)
 
 
 def reply(topics: Sequence[str], results: Steak) -> Steak:

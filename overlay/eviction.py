@@ -15,7 +15,17 @@ import structlog
 from overlay.events import writes_for
 from overlay.ground import Ground
 from overlay.lookup_service import Event, OutputRef, OutputRemoved, OutputUnspent
-from overlay.records import DESCENTS, EVICTIONS, OUTPUTS, SPENDS, TRANSACTIONS, descents_from, outputs_of
+from overlay.records import (
+    DESCENTS,
+    EVICTIONS,
+    OUTPUTS,
+    RAWS,
+    SPENDS,
+    TRANSACTIONS,
+    descents_from,
+    load_stored,
+    outputs_of,
+)
 from overlay.transaction import Transaction, outpoint, split_outpoint
 from store.port import Absent, Conflict, Delete, Document, Put, Write
 
@@ -70,10 +80,13 @@ class Evictor:
         waiting = [txid]
         while waiting:
             current = waiting.pop()
-            document = await self._store.get(TRANSACTIONS, current)
-            if current in doomed or document is None:
+            if current in doomed:
                 continue
-            entry = _Doomed(document, Transaction.parse(document["raw"]), await outputs_of(self._store, current))
+            stored = (await load_stored(self._store, [current])).get(current)
+            if stored is None:
+                continue
+            transaction = Transaction.parse(stored.raw)
+            entry = _Doomed(stored.document, transaction, await outputs_of(self._store, current))
             doomed[current] = entry
             own = [outpoint(current, index) for index in range(len(entry.transaction.outputs))]
             spends = await self._store.get_many(SPENDS, own)
@@ -88,6 +101,7 @@ class Evictor:
         for txid, entry in doomed.items():
             why = reason if txid == root else f"descends from evicted transaction {root[::-1].hex()}"
             writes.append(Delete(TRANSACTIONS, txid, expect={"rev": entry.document["rev"]}))
+            writes.append(Delete(RAWS, txid))
             writes.append(Put(EVICTIONS, {"_id": txid, "at_ms": self._now_ms(), "reason": why}))
             writes += [Absent(SPENDS, key) for key in entry.unspent]
             for output in entry.outputs:

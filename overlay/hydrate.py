@@ -14,10 +14,10 @@ from config.errors import BadRequest, ErrorCode
 from overlay.envelope import BEEF_V1, BEEF_V2, Member
 from overlay.lookup_service import Formula
 from overlay.merkle import Bump
-from overlay.records import OUTPUTS, TRANSACTIONS
+from overlay.records import OUTPUTS, load_raws, load_stored
 from overlay.transaction import Transaction
 from overlay.varint import write_varint
-from store.port import Key, Reader
+from store.port import Reader
 
 _MOST_TRANSACTIONS = 20_000
 
@@ -115,26 +115,17 @@ async def load_kept(reader: Reader, txids: Iterable[bytes], *, whole: bool = Tru
                 f"the answer has more than {_MOST_TRANSACTIONS} transactions; ask for less",
                 ErrorCode.RESPONSE_TOO_LARGE,
             )
-        found = await reader.get_many(TRANSACTIONS, list(wanted))
-        wanted = set()
-        for key, document in found.items():
-            entry = _kept(key, document["raw"], document.get("bump"))
-            kept[entry.txid] = entry
-        for key in found:
-            wanted.update(parent for parent in kept[_txid(key)].parents if parent not in kept)
+        found = await load_stored(reader, wanted)
+        kept.update((txid, _kept(txid, raw, document.get("bump"))) for txid, (document, raw) in found.items())
+        wanted = {parent for txid in found for parent in kept[txid].parents if parent not in kept}
     return _complete(kept) if whole else kept
 
 
-def _txid(key: Key) -> bytes:
-    assert isinstance(key, bytes)
-    return key
-
-
-def _kept(key: Key, raw: bytes, bump: bytes | None) -> Kept:
+def _kept(txid: bytes, raw: bytes, bump: bytes | None) -> Kept:
     if bump is not None:
-        return Kept(_txid(key), raw, bump, ())
+        return Kept(txid, raw, bump, ())
     transaction = Transaction.parse(raw)
-    return Kept(_txid(key), raw, None, tuple(dict.fromkeys(spend.source_txid for spend in transaction.inputs)))
+    return Kept(txid, raw, None, tuple(dict.fromkeys(spend.source_txid for spend in transaction.inputs)))
 
 
 def _complete(kept: dict[bytes, Kept]) -> dict[bytes, Kept]:
@@ -190,12 +181,10 @@ async def _history(reader: Reader, txid: bytes, depth: int) -> tuple[bytes, ...]
     seen: dict[bytes, None] = {}
     level = [txid]
     for _ in range(depth):
-        documents = await reader.get_many(TRANSACTIONS, level)
-        spent = [
-            spend.outpoint for document in documents.values() for spend in Transaction.parse(document["raw"]).inputs
-        ]
+        raws = await load_raws(reader, level)
+        spent = [spend.outpoint for raw in raws.values() for spend in Transaction.parse(raw).inputs]
         coins = await reader.get_many(OUTPUTS, spent)
-        level = list({_txid(key)[:32] for key in coins} - seen.keys() - {txid})
+        level = list({document["_id"][:32] for document in coins.values()} - seen.keys() - {txid})
         if not level or len(seen) > _MOST_TRANSACTIONS:
             break
         seen.update(dict.fromkeys(level))

@@ -2,7 +2,8 @@
 
     I2  receipts and outputs tell the same story, in every topic
     I3  every input of an applied transaction is spent by it, and by it alone
-    I4  every transaction hashes to its key, and is proven by its header or stands on stored parents
+    I4  every transaction has its raw bytes, which hash to its key, and is proven by its header or stands on stored
+        parents; large ones' outputs are in their rows as they are in the bytes
 
 `docs/INVARIANTS.md` says where each is enforced. A store that is in use may be caught between two reads, so
 only what is still wrong at a second look is reported.
@@ -16,7 +17,8 @@ from typing import TypeAlias
 from config.errors import BadRequest
 from overlay.headers import parse_header
 from overlay.merkle import Bump
-from overlay.records import HEADERS, OUTPUTS, SPENDS, TRANSACTIONS
+from overlay.outputs import carried
+from overlay.records import HEADERS, OUTPUTS, RAWS, SPENDS, TRANSACTIONS, applied, load_raws, load_stored
 from overlay.sdk import hash256
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction, outpoint, show_outpoint
@@ -37,10 +39,11 @@ async def check_invariants(reader: Reader, progress: Progress | None = None) -> 
 
 
 async def _look(reader: Reader, progress: Progress | None) -> list[str]:
-    total = await reader.count(TRANSACTIONS) + await reader.count(OUTPUTS) + await reader.count(SPENDS)
+    checks = ((TRANSACTIONS, _transactions), (RAWS, _raws), (OUTPUTS, _outputs), (SPENDS, _spends))
+    total = sum([await reader.count(collection) for collection, _ in checks])
     faults: list[str] = []
     done = 0
-    for collection, check in ((TRANSACTIONS, _transactions), (OUTPUTS, _outputs), (SPENDS, _spends)):
+    for collection, check in checks:
         async for documents in walk(reader, collection):
             faults += await check(reader, documents)
             done += len(documents)
@@ -61,13 +64,15 @@ async def walk(reader: Reader, collection: Collection) -> AsyncIterator[list[Doc
 
 
 async def _transactions(reader: Reader, documents: list[Document]) -> list[str]:
+    raws = await load_raws(reader, [document["_id"] for document in documents])
     faults: list[str] = []
     for document in documents:
         name = document["_id"][::-1].hex()
-        if hash256(document["raw"]) != document["_id"]:
-            faults.append(f"I4: transaction {name} does not hash to its txid")
+        raw = raws.get(document["_id"])
+        if raw is None or hash256(raw) != document["_id"] or len(raw) != document.get("size"):
+            faults.append(f"I4: transaction {name} does not have the raw bytes that hash to its txid")
             continue
-        transaction = Transaction.parse(document["raw"])
+        transaction = Transaction.parse(raw)
         if document.get("bump") is not None:
             faults += await _proof(reader, document, name)
         else:
@@ -75,6 +80,16 @@ async def _transactions(reader: Reader, documents: list[Document]) -> list[str]:
         if document.get("receipts"):
             faults += await _receipts(reader, document, transaction, name)
     return faults
+
+
+async def _raws(reader: Reader, documents: list[Document]) -> list[str]:
+    txids = [document["_id"] for document in documents]
+    known = await reader.get_many(TRANSACTIONS, txids)
+    return [
+        f"I4: raw bytes of {txid[::-1].hex()} are held without the transaction"
+        for txid in txids
+        if txid not in known
+    ]
 
 
 async def _proof(reader: Reader, document: Document, name: str) -> list[str]:
@@ -112,6 +127,8 @@ async def _receipts(reader: Reader, document: Document, transaction: Transaction
             output = outputs.get(own[index])
             if output is None or topic not in output["topics"]:
                 faults.append(f"I2: output {name}.{index} was admitted by {topic} and is not there")
+            elif not carried(transaction, index).items() <= output.items():
+                faults.append(f"I4: output {name}.{index} is not in its row as it is in the raw bytes")
         faults += [
             f"I2: {topic} retained input {index} of {name}, and its spend does not say so"
             for index in result.coins_to_retain
@@ -140,13 +157,14 @@ async def _outputs(reader: Reader, documents: list[Document]) -> list[str]:
 
 
 async def _spends(reader: Reader, documents: list[Document]) -> list[str]:
-    spenders = await reader.get_many(TRANSACTIONS, list({document["txid"] for document in documents}))
+    spenders = await load_stored(reader, {document["txid"] for document in documents})
+    parsed = {txid: Transaction.parse(raw) for txid, (_, raw) in spenders.items() if hash256(raw) == txid}
     faults = []
     for document in documents:
-        spender = spenders.get(document["txid"])
+        spender, transaction = spenders.get(document["txid"]), parsed.get(document["txid"])
         name = show_outpoint(document["_id"])
-        if spender is None or not spender.get("receipts"):
+        if spender is None or not applied(spender.document):
             faults.append(f"I3: {name} is spent by {document['txid'][::-1].hex()}, which is not applied")
-        elif Transaction.parse(spender["raw"]).inputs[document["input"]].outpoint != document["_id"]:
+        elif transaction is not None and transaction.inputs[document["input"]].outpoint != document["_id"]:
             faults.append(f"I3: {name} is not what input {document['input']} of its spender spends")
     return faults

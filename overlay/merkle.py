@@ -13,8 +13,8 @@ What a proof is held to, beyond what both SDKs ask:
   (CVE-2012-2459). A node marked as duplicate must be a right one, and a transaction that is said to stand
   to the right of its own equal is refused: each transaction has one place in a block.
 * A transaction of exactly 64 bytes hashes like an inner node, and an inner node's 64 bytes may be passed off
-  as a transaction (CVE-2017-12842). The bytes are not seen here, so whoever has them asks `is_ambiguous_leaf`
-  and does not believe such a transaction's proof.
+  as a transaction (CVE-2017-12842). Sizes are not seen here, so whoever knows a transaction's asks
+  `is_ambiguous_leaf` and does not believe such a transaction's proof.
 * A proof of a block of one transaction has one leaf, at offset 0, and that is the root.
 """
 
@@ -48,9 +48,9 @@ class _Missing:
 _MISSING: Final = _Missing()
 
 
-def is_ambiguous_leaf(raw: bytes) -> bool:
-    """Whether a raw transaction could as well be an inner node of a Merkle tree."""
-    return len(raw) == _AMBIGUOUS_BYTES
+def is_ambiguous_leaf(size: int) -> bool:
+    """Whether a transaction of so many raw bytes could as well be an inner node of a Merkle tree."""
+    return size == _AMBIGUOUS_BYTES
 
 
 def _refuse(message: str) -> BadRequest:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from overlay.envelope import Envelope
+from overlay.outputs import carried, complete_outputs
 from overlay.records import OUTPUTS, SPENDS, TRANSACTIONS
 from overlay.steak import Steak, TopicResult
 from overlay.topic import Coin
-from overlay.transaction import Output, Transaction, outpoint, split_outpoint
-from store.port import Absent, Document, Insert, Key, Patch, Reader, Write
+from overlay.transaction import Output, Transaction, outpoint
+from store.port import Absent, Conflict, Document, Insert, Key, Patch, Reader, Write
 
 
 @dataclass(slots=True)
@@ -32,7 +33,7 @@ class Picture:
     spends: Mapping[Key, Document]
     own_outputs: Mapping[Key, Document] = field(default_factory=dict)
     own_spends: Mapping[Key, Document] = field(default_factory=dict)
-    sources: dict[bytes, Transaction] = field(default_factory=dict)
+    sources: dict[bytes, Output] = field(default_factory=dict)
     receipts: Steak = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,13 +57,9 @@ class Picture:
         for index, spend in enumerate(self.transaction.inputs):
             document = self.outputs.get(spend.outpoint)
             if document is not None and topic in document["topics"]:
-                source = self.source(spend.source_txid, spend.source_index)
+                source = self.sources[spend.outpoint]
                 coins.append(Coin(index, spend.source_txid, spend.source_index, source.satoshis, source.script))
         return tuple(coins)
-
-    def source(self, txid: bytes, index: int) -> Output:
-        """The output that an input spends."""
-        return self.sources[txid].outputs[index]
 
 
 async def read_picture(reader: Reader, envelope: Envelope, *, deep: bool = False) -> Picture:
@@ -81,17 +78,23 @@ async def read_picture(reader: Reader, envelope: Envelope, *, deep: bool = False
 
 
 async def _find_sources(reader: Reader, picture: Picture, envelope: Envelope) -> None:
-    """Parents of the coins: from the envelope, else from the store (a mined subject may come alone)."""
-    wanted = {split_outpoint(op)[0] for op in picture.outputs if isinstance(op, bytes)}
-    for txid in wanted:
-        member = envelope.members.get(txid)
-        if member is not None:
-            picture.sources[txid] = member.transaction
-    missing = [txid for txid in wanted if txid not in picture.sources]
+    """The coins themselves: from parents in the envelope, else from the store (a mined subject may come alone)."""
+    if not picture.outputs:
+        return
+    missing = []
+    for spend in picture.transaction.inputs:
+        key = spend.outpoint
+        if key not in picture.outputs:
+            continue
+        member = envelope.members.get(spend.source_txid)
+        if member is None:
+            missing.append(key)
+        else:
+            picture.sources[key] = member.transaction.outputs[spend.source_index]
     if missing:
-        for key, document in (await reader.get_many(TRANSACTIONS, missing)).items():
-            assert isinstance(key, bytes)
-            picture.sources[key] = Transaction.parse(document["raw"])
+        picture.sources |= await complete_outputs(reader, missing, picture.outputs)
+        if any(key not in picture.sources for key in missing):
+            raise Conflict("a coin was evicted while the picture was taken")
 
 
 def seen_result(previous: TopicResult | None, result: TopicResult) -> TopicResult:
@@ -127,7 +130,8 @@ def record_outputs(picture: Picture, admitted: Mapping[int, Sequence[str]], seq:
         key = outpoint(picture.transaction.txid, index)
         document = picture.own_outputs.get(key)
         if document is None:
-            writes.append(Insert(OUTPUTS, {"_id": key, "seq": seq, "topics": list(topics)}))
+            row = {"_id": key, "seq": seq, "topics": list(topics), **carried(picture.transaction, index)}
+            writes.append(Insert(OUTPUTS, row))
             continue
         held = document["topics"]
         merged = [*held, *(topic for topic in topics if topic not in held)]

@@ -13,7 +13,6 @@ import structlog
 
 from config.errors import ErrorCode, MetawattError, NotFound, Unavailable
 from overlay.chain import Broadcast, Broadcaster
-from overlay.envelope import Member
 from overlay.events import writes_for
 from overlay.eviction import Evictor
 from overlay.ground import Ground
@@ -22,8 +21,8 @@ from overlay.lookup_service import OutputProven, OutputRef
 from overlay.merkle import Bump
 from overlay.outbox import outbox_entry
 from overlay.records import TRANSACTIONS, applied, outputs_of
-from overlay.transaction import Transaction, split_outpoint
-from overlay.verify import check_proof
+from overlay.transaction import split_outpoint
+from overlay.verify import check_path
 from store.port import Conflict, Document, Find, Patch, Scalar, Write
 
 _ATTEMPTS = 5
@@ -82,7 +81,7 @@ class ProofKeeper:
             bump = Bump.parse_whole(path)
             await self._headers.ensure([bump.height])
             generation = self._headers.generation
-            check_proof(Member(Transaction.parse(document["raw"]), bump), self._headers)
+            check_path(txid, document["size"], bump, self._headers)
             block_hash = self._headers.hash_at(bump.height)
             if document.get("height") == bump.height and document.get("block_hash") == block_hash:
                 return False

@@ -1,7 +1,8 @@
 """What the engine keeps, collection by collection. Documents are written once and rarely changed.
 
-    transactions   txid          raw bytes, newest proof, and for judged ones the receipt of each topic
-    outputs        outpoint      an admitted output and the topics that admitted it
+    transactions   txid          newest proof, size, and for judged ones the receipt of each topic
+    raws           txid          the raw bytes of each of these, which never change
+    outputs        outpoint      an admitted output and the topics that admitted it (see `outputs.py`)
     spends         outpoint      which applied transaction spends it, and which topics kept it as history
     descents       txid+txid     what an unproven ancestor that no topic judged spends from, and itself
     conflicts      outpoint+txid an unproven double spend that was refused: recorded and shown
@@ -16,7 +17,8 @@ An outpoint is live in a topic when its output names the topic and it has no spe
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from store.port import Collection, Document, Find, Index, Reader
 
@@ -30,6 +32,7 @@ TRANSACTIONS: Final = Collection(
     ),
     family="txid",
 )
+RAWS: Final = Collection("raws", key="bytes", fields={"raw": "bytes"}, family="txid")
 OUTPUTS: Final = Collection(
     "outputs",
     key="bytes",
@@ -62,6 +65,7 @@ REINDEX_STATE: Final = "reindex:"
 
 ENGINE_COLLECTIONS: Final = (
     TRANSACTIONS,
+    RAWS,
     OUTPUTS,
     SPENDS,
     DESCENTS,
@@ -87,6 +91,28 @@ def outpoint_range(txid: bytes) -> tuple[bytes, bytes | None]:
     following = int.from_bytes(txid, "big") + 1
     upper = following.to_bytes(32, "big") + bytes(4) if following < 1 << 256 else None
     return txid + bytes(4), upper
+
+
+class Stored(NamedTuple):
+    """A stored transaction: its document, and its raw bytes."""
+
+    document: Document
+    raw: bytes
+
+
+async def load_stored(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, Stored]:
+    """Transactions with their raw bytes, in one trip. What is evicted between two reads counts as gone."""
+    keys = list(txids)
+    documents, raws = await reader.get_each([(TRANSACTIONS, keys), (RAWS, keys)])
+    return {
+        document["_id"]: Stored(document, raws[key]["raw"]) for key, document in documents.items() if key in raws
+    }
+
+
+async def load_raws(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, bytes]:
+    """The raw bytes of those of these transactions that are stored."""
+    found = await reader.get_many(RAWS, list(txids))
+    return {document["_id"]: document["raw"] for document in found.values()}
 
 
 async def descents_from(reader: Reader, txid: bytes) -> set[bytes]:

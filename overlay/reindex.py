@@ -9,10 +9,10 @@ import structlog
 
 from overlay.events import narrow
 from overlay.lookup_service import Event, LookupService, OutputAdmitted, OutputRef, OutputSpent
-from overlay.records import OUTPUTS, REINDEX_STATE, SPENDS, STATE, TRANSACTIONS
+from overlay.records import OUTPUTS, REINDEX_STATE, SPENDS, STATE, load_stored
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction, split_outpoint
-from store.port import Collection, Delete, Document, Find, Key, Put, Store, Write
+from store.port import Collection, Delete, Document, Find, Put, Store, Write
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -64,18 +64,19 @@ class Reindexer:
     async def _replay(self, service: LookupService, outputs: Sequence[Document]) -> None:
         spends = await self._store.get_many(SPENDS, [output["_id"] for output in outputs])
         txids = {output["_id"][:32] for output in outputs} | {spend["txid"] for spend in spends.values()}
-        stored = await self._store.get_many(TRANSACTIONS, list(txids))
-        parsed = {key: Transaction.parse(document["raw"]) for key, document in stored.items()}
+        stored = await load_stored(self._store, txids)
+        documents = {txid: document for txid, (document, _) in stored.items()}
+        parsed = {txid: Transaction.parse(raw) for txid, (_, raw) in stored.items()}
         writes: list[Write] = []
         for output in outputs:
-            for event in replayed_events(output, spends.get(output["_id"]), stored, parsed):
+            for event in replayed_events(output, spends.get(output["_id"]), documents, parsed):
                 if service.serves(event.ref.topic):
                     writes.extend(await service.writes_for(narrow(event, service), self._store))
         await self._store.commit(writes)
 
 
 def replayed_events(
-    output: Document, spend: Document | None, stored: Mapping[Key, Document], parsed: Mapping[Key, Transaction]
+    output: Document, spend: Document | None, stored: Mapping[bytes, Document], parsed: Mapping[bytes, Transaction]
 ) -> list[Event]:
     """What happened to one output, as the events that told of it."""
     txid, index = split_outpoint(output["_id"])

@@ -15,7 +15,7 @@ from typing import Protocol
 from config.errors import BadRequest, ErrorCode
 from overlay import pushdrop
 from overlay.envelope import Envelope, Member
-from overlay.merkle import is_ambiguous_leaf
+from overlay.merkle import Bump, is_ambiguous_leaf
 from overlay.sdk import parse_script, run_scripts
 from overlay.transaction import Input, Output, Transaction
 from overlay.varint import write_varint
@@ -88,13 +88,18 @@ def prepare(envelope: Envelope, roots: Roots, limits: VerifyLimits) -> list[Spen
 
 def check_proof(member: Member, roots: Roots) -> None:
     """Hold a member's Merkle path against the header chain."""
-    bump = member.bump
-    assert bump is not None
-    name = member.transaction.txid_hex
-    if is_ambiguous_leaf(member.transaction.raw):
+    assert member.bump is not None
+    check_path(member.transaction.txid, len(member.transaction.raw), member.bump, roots)
+
+
+def check_path(txid: bytes, size: int, bump: Bump, roots: Roots) -> None:
+    """Hold the Merkle path of a transaction of `size` raw bytes against the header chain. Raises `BadRequest`
+    with MERKLE_PATH_INVALID or MERKLE_ROOT_UNKNOWN."""
+    name = txid[::-1].hex()
+    if is_ambiguous_leaf(size):
         raise _invalid_path(name, "a transaction of 64 bytes cannot be told from a node of the tree")
     try:
-        root = bump.root_for(member.transaction.txid)
+        root = bump.root_for(txid)
     except BadRequest as error:
         raise _invalid_path(name, error.message) from error
     known = roots.root_at(bump.height)

@@ -11,7 +11,7 @@ from config.errors import BadRequest, ErrorCode, NotFound
 from overlay.admission import AlongsideConflict
 from overlay.builder import coins_of
 from overlay.envelope import parse_envelope
-from overlay.records import CONFLICTS, OUTPUTS, SPENDS, STATE, TRANSACTIONS
+from overlay.records import CONFLICTS, OUTPUTS, RAWS, SPENDS, STATE, TRANSACTIONS
 from overlay.steak import Steak, TopicResult
 from overlay.topic import Admission, Metadata, Submission
 from overlay.transaction import outpoint
@@ -194,7 +194,7 @@ async def test_an_unknown_topic_refuses_the_whole_submission(node: Node, chain: 
 async def test_what_is_not_relevant_leaves_nothing_behind(node: Node, chain: Chain) -> None:
     plain = chain.spend([await chain.fund()], [])
     assert await node.submit(plain) == {GC: TopicResult()}
-    for collection in (TRANSACTIONS, OUTPUTS, SPENDS):
+    for collection in (TRANSACTIONS, RAWS, OUTPUTS, SPENDS):
         assert await node.store.count(collection) == 0
 
 

@@ -11,7 +11,7 @@ from config.errors import BadRequest, ErrorCode
 from overlay.envelope import parse_envelope
 from overlay.hydrate import OutputList, hydrate, load_kept, load_members
 from overlay.lookup_service import Formula, Found
-from overlay.records import ENGINE_COLLECTIONS, OUTPUTS, TRANSACTIONS
+from overlay.records import ENGINE_COLLECTIONS, OUTPUTS, RAWS, TRANSACTIONS
 from overlay.sdk import load_sdk
 from overlay.transaction import Transaction, outpoint
 from overlay.verify import VerifyLimits, prepare, run
@@ -39,8 +39,9 @@ async def keep(store: SqliteStore, *transactions: Transaction, bump: bytes | Non
     """Store transactions, and all their outputs as admitted."""
     writes: list[Write] = []
     for one in transactions:
-        document = {"_id": one.txid, "raw": one.raw}
+        document = {"_id": one.txid, "size": len(one.raw)}
         writes.append(Put(TRANSACTIONS, document | ({"bump": bump} if bump is not None else {})))
+        writes.append(Put(RAWS, {"_id": one.txid, "raw": one.raw}))
         writes += [Put(OUTPUTS, {"_id": outpoint(one.txid, n), "seq": n}) for n in range(len(one.outputs))]
     await store.commit(writes)
 
@@ -166,7 +167,7 @@ async def test_what_is_not_stored_is_left_out(store: SqliteStore, blocks: Blocks
     answer = await ask(store, Found(gone.txid, 0), Found(orphan.txid, 0), Found(funds.txid, 0))
     assert [found.txid for found in answer.outputs] == [funds.txid]
     assert members(b"".join(answer.aggregated())) == [funds.txid]
-    await store.commit([Delete(TRANSACTIONS, funds.txid)])
+    await store.commit([Delete(TRANSACTIONS, funds.txid), Delete(RAWS, funds.txid)])
     assert (await ask(store, Found(funds.txid, 0))).outputs == []
 
 

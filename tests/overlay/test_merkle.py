@@ -201,7 +201,7 @@ def test_any_bytes_parse_or_are_refused(noise: bytes, keep: int) -> None:
 
 @pytest.mark.parametrize(("size", "ambiguous"), [(63, False), (64, True), (65, False)])
 def test_transactions_that_could_be_nodes(size: int, ambiguous: bool) -> None:
-    assert is_ambiguous_leaf(bytes(size)) is ambiguous
+    assert is_ambiguous_leaf(size) is ambiguous
 
 
 def test_an_empty_block_has_no_root() -> None:

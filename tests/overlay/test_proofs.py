@@ -13,10 +13,10 @@ from overlay.builder import coins_of
 from overlay.chain import Broadcast, TxStatus
 from overlay.envelope import parse_envelope
 from overlay.invariants import check_invariants
-from overlay.records import EVICTIONS, OUTBOX, SPENDS, TRANSACTIONS
+from overlay.records import EVICTIONS, OUTBOX, RAWS, SPENDS, TRANSACTIONS
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction
-from store.port import Document
+from store.port import Delete, Document, Patch
 from tests.overlay.kit import GC, Chain, Clock, Node
 
 REORG_LIMIT = 10
@@ -55,6 +55,25 @@ async def test_an_admitted_transaction_is_broadcast_mined_and_proven(node: Node,
     assert envelope.subject_bump is not None
     assert list(envelope.members) == [transaction.txid]
     await assert_sound(node)
+
+
+async def test_a_proof_is_taken_in_without_the_raw_bytes(node: Node, chain: Chain) -> None:
+    transaction, _ = await chain.issue()
+    await node.submit(transaction)
+    await chain.mine(transaction)
+    await node.store.commit([Delete(RAWS, transaction.txid)])
+    assert await node.engine.proofs.prove(transaction.txid, chain.proofs[transaction.txid])
+    assert (await stored(node, transaction))["height"] == chain.dev.tip.height
+
+
+async def test_a_proof_of_64_bytes_is_not_believed(node: Node, chain: Chain) -> None:
+    transaction, _ = await chain.issue()
+    await node.submit(transaction)
+    await chain.mine(transaction)
+    await node.store.commit([Patch(TRANSACTIONS, transaction.txid, {"size": 64})])
+    with pytest.raises(BadRequest) as caught:
+        await node.engine.proofs.prove(transaction.txid, chain.proofs[transaction.txid])
+    assert caught.value.code is ErrorCode.MERKLE_PATH_INVALID
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 7, REORG_LIMIT])
