@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from overlay.keys import (
     ANYONE_PUBLIC,
+    Counterparty,
     PrivateKey,
+    Tweaker,
     derive_for_anyone,
     invoice_number,
     is_public_key,
@@ -116,6 +118,23 @@ def test_anyone_derives_what_was_derived_for_anyone() -> None:
 def test_self_is_one_s_own_key() -> None:
     assert ALICE.derive(PROTOCOL, "1", "self") == ALICE.derive(PROTOCOL, "1", ALICE.public)
     assert ALICE.derive_public(PROTOCOL, "1", "self") == ALICE.derive(PROTOCOL, "1", "self").public
+
+
+counterparties: st.SearchStrategy[Counterparty] = st.one_of(
+    st.just("self"), st.just("anyone"), keys.map(lambda key: key.public)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(keys, counterparties, st.lists(st.tuples(st.integers(0, 2), names, st.text(max_size=40)), max_size=3))
+def test_a_tweaker_derives_the_same_keys(
+    key: PrivateKey, counterparty: Counterparty, wanted: list[tuple[int, str, str]]
+) -> None:
+    tweaker = Tweaker(key, counterparty)
+    for level, name, key_id in wanted:
+        protocol = (level, name)
+        assert tweaker.own_key(protocol, key_id) == key.derive(protocol, key_id, counterparty)
+        assert tweaker.their_public(protocol, key_id) == key.derive_public(protocol, key_id, counterparty)
 
 
 def test_everything_matters() -> None:
