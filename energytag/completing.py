@@ -1,15 +1,74 @@
-"""Completing: an action goes on with the transaction that a user's wallet has signed."""
+"""Completing: an action goes on with the transaction that a user's wallet has signed for it.
+
+The wallet's transaction comes in through the same door as the registry's own, and the action is resolved in the
+commit of its admission. Of two transactions for one action, one finds the action resolved.
+"""
 
 from __future__ import annotations
 
-from energytag.actions import Action
+from dataclasses import replace
+
+from config.errors import BadRequest, ErrorCode
+from energytag.actions import Action, State
+from energytag.compose import lay_out
 from energytag.ground import RegistryGround
-from energytag.plan import Handler
+from energytag.plan import Handler, Made, Move, Plan, Scene
 from energytag.queue import Outcome
-from energytag.sending import Sender
+from energytag.records import ACTIONS
+from energytag.sending import Sender, check_admitted
+from energytag.signing import Prepared, check_signed
+from overlay.admission import AlongsideConflict
+from overlay.envelope import Envelope, parse_envelope
+from overlay.steak import Steak
+from overlay.transaction import outpoint
+from store.port import Patch, Write
+
+
+class NotAwaited(BadRequest):
+    """The action does not wait for a wallet's signature."""
+
+    default_code = ErrorCode.SIGNATURE_AWAITED
 
 
 async def complete(
     ground: RegistryGround, sender: Sender, handler: Handler, action: Action, beef: bytes
 ) -> Outcome:
-    raise NotImplementedError
+    """The action, resolved. Raises `NotAwaited`, `BadRequest(SIGNED_OTHERWISE)`, or what the submission of the
+    transaction raises; the action then waits as before."""
+    if action.state is State.RESOLVED and _is_repeat(action, beef, ground):
+        return Outcome(action)
+    if not action.awaits_signature or action.memo is None:
+        raise NotAwaited
+    envelope = check_signed(Prepared.from_json(action.memo["prepared"]), beef, ground.engine.limits.envelope)
+    plan = await handler.plan(action, Scene(ground.store, ground.now_ms()))
+    made = _made(plan, envelope, ground)
+    txid_hex = envelope.subject.txid_hex
+    resolved = action.resolved(plan.result, (txid_hex,), ground.now_ms())
+    writes = [_change(action, resolved), *plan.decision, *plan.writes, *sender.output_writes(plan.pieces, made)]
+
+    def checked(steak: Steak) -> list[Write]:
+        check_admitted(steak, len(made), sum(isinstance(piece, Move) for piece in plan.pieces))
+        return writes
+
+    topics = sorted(frozenset[str]().union(*map(sender.topics_of, plan.pieces)))
+    try:
+        await ground.engine.submit(beef, topics, alongside=checked)
+    except AlongsideConflict:
+        raise NotAwaited from None
+    return Outcome(resolved, made)
+
+
+def _is_repeat(action: Action, beef: bytes, ground: RegistryGround) -> bool:
+    """Whether this is the transaction that resolved the action: a repeat."""
+    return parse_envelope(beef, ground.engine.limits.envelope).subject.txid_hex in action.txids
+
+
+def _made(plan: Plan, envelope: Envelope, ground: RegistryGround) -> list[Made]:
+    subject = envelope.subject
+    made = lay_out(plan.pieces, subject.inputs[0].outpoint, ground.keyring)
+    return [replace(each, outpoint=outpoint(subject.txid, index)) for index, each in enumerate(made)]
+
+
+def _change(before: Action, after: Action) -> Write:
+    document = after.document()
+    return Patch(ACTIONS, document.pop("_id"), document, expect={"state": before.state.value, "queued": None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from basket.funds import FundCoin, Funding, Treasury
 from certificates.bundle import source_word
@@ -16,6 +16,7 @@ from energytag.packing import Run, origin_of
 from energytag.plan import Issue, Made, Move, Piece, Plan, Ready
 from energytag.private import keep_private
 from energytag.records import BASKET
+from energytag.signing import prepare
 from overlay.steak import Steak
 from store.port import Delete, Insert, Write
 from topics.names import CERTIFICATES, certificate_topics
@@ -49,6 +50,10 @@ class Sender:
     def awaits_signature(plan: Plan) -> bool:
         """Whether some coin of the plan is in a user's own wallet."""
         return any(isinstance(piece, Move) and piece.holding.key_id is None for piece in plan.pieces)
+
+    async def prepare(self, plan: Plan) -> dict[str, Any]:
+        """What a user's wallet is to sign, as JSON."""
+        return (await prepare(self._ground, plan.pieces)).as_json()
 
     async def send(self, run: Run, alongside: Alongside) -> tuple[Made, ...]:
         """Make a run's transaction and have it admitted; what it made, output by output."""
