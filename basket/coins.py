@@ -27,12 +27,10 @@ FUND_COINS: Final = Collection(
         Index("arrived", ("arrived_ms",), partial=True),
     ),
 )
-"""Key: outpoint. `live` are its satoshis until it is spent; then `spender` is the txid that did it, or
-`UNKNOWN_SPENDER`, and `spent_ms` when. `arrived_ms` is set but for change. Besides: `satoshis`, `script`,
-`key_id`, `depth` (unproven transactions of the node's own that it stood on when it was made), `is_light`."""
-
-UNKNOWN_SPENDER: Final = b""
-"""The transaction has no output of the treasury's: it is found through the engine's row of the spend."""
+"""Key: outpoint. `live` are its satoshis until it is spent; then `spent_ms` is when, and `spender` the txid that
+did it: None for one that gave no change, or none yet, whose coins do not come back. `arrived_ms` is set but for
+change. Besides: `satoshis`, `script`, `key_id`, `is_light`, and `depth`, the unproven transactions of the node's
+own that it stood on when it was made."""
 
 PAGE: Final = 500
 
@@ -61,7 +59,7 @@ def read_coin(document: Document) -> PurseCoin:
     return PurseCoin(fund, document["depth"], document["is_light"])
 
 
-def spent(coin: FundCoin, spender: bytes, now_ms: int) -> Write:
+def spent(coin: FundCoin, spender: bytes | None, now_ms: int) -> Write:
     """`Conflict` when it is spent already."""
     changes = {"live": None, "spender": spender, "spent_ms": now_ms}
     return Patch(FUND_COINS, coin.outpoint, changes, expect={"live": coin.coin.output.satoshis})

@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from basket.address import p2pkh_address
-from basket.coins import FUND_COINS, UNKNOWN_SPENDER, coin_row, spent
+from basket.coins import FUND_COINS, coin_row, spent
 from basket.funds import Change, FundCoin, Funding
 from basket.keeping import keep, verify
 from basket.keyring import Keyring
@@ -185,7 +185,7 @@ class EmbeddedTreasury:
 
     def writes(self, funding: Funding, change: FundCoin | None) -> Sequence[Write]:
         """See `Treasury.writes`: a `Conflict` when a coin was spent meanwhile."""
-        spender = UNKNOWN_SPENDER if change is None else change.coin.txid
+        spender = None if change is None else change.coin.txid
         writes = [spent(coin, spender, self._now_ms()) for coin in funding.coins]
         return writes if change is None else [*writes, coin_row(self._change_coin(funding, change))]
 
@@ -199,7 +199,8 @@ class EmbeddedTreasury:
     def _change_coin(self, funding: Funding, change: FundCoin) -> PurseCoin:
         """It stands on the deepest of the coins, and is of a transaction that may be large."""
         known = [self._purse.get(coin.outpoint) for coin in funding.coins]
-        depth = max((coin.depth for coin in known if coin is not None), default=self._settings.unproven_depth)
+        # Where the coins were spent before (a transaction that was kept back) nothing is known but the bound.
+        depth = max((coin.depth for coin in known if coin is not None), default=self._settings.unproven_depth - 1)
         return PurseCoin(change, depth + 1, is_light=False)
 
     # Bringing coins in

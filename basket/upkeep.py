@@ -8,12 +8,12 @@ from typing import Final
 
 import structlog
 
-from basket.coins import FUND_COINS, UNKNOWN_SPENDER, buried, pages, read_coin, revived
+from basket.coins import FUND_COINS, buried, pages, read_coin, revived
 from basket.purse import Purse, PurseCoin
 from overlay.clock import NowMs
 from overlay.engine import Engine
 from overlay.headers import HeaderChain
-from overlay.records import EVICTIONS, SPENDS, TRANSACTIONS, applied, outpoint_range
+from overlay.records import EVICTIONS, TRANSACTIONS, applied, outpoint_range
 from store.port import Conflict, Delete, Document, Find, Store, Write
 
 _TXIDS_AT_ONCE: Final = 256
@@ -126,14 +126,6 @@ class Upkeep:
         for txid in gone:
             async for documents in pages(self._store, Find("spender", {"spender": txid})):
                 await self._revive(documents)
-        if gone:
-            await self._revive_unspent()
-
-    async def _revive_unspent(self) -> None:
-        """Coins whose spender is not known here: the engine has no row of their spend any more."""
-        async for documents in pages(self._store, Find("spender", {"spender": UNKNOWN_SPENDER})):
-            spends = await self._store.get_many(SPENDS, [document["_id"] for document in documents])
-            await self._revive([document for document in documents if document["_id"] not in spends])
 
     async def _revive(self, documents: list[Document]) -> None:
         for document in documents:
