@@ -10,6 +10,7 @@ from basket.keyring import Keyring
 from config.errors import ErrorCode, NotFound
 from energytag.draft import exists, is_there
 from energytag.plan import Holder
+from energytag.private import PRIVATE
 from energytag.records import ACCOUNTS
 from lookup.records import CERTIFICATES
 from store.port import Document, Reader
@@ -32,5 +33,7 @@ async def holder_of(reader: Reader, keyring: Keyring, account_id: str) -> Holder
 
 
 async def holds_certificates(reader: Reader, account_id: str) -> bool:
-    """Whether certificates stand in the account, whatever their status."""
-    return await exists(reader, CERTIFICATES, "account", live=1, account_id=account_id)
+    """Whether certificates stand in the account, whatever their status, or wait there to be published."""
+    if await exists(reader, CERTIFICATES, "account", live=1, account_id=account_id):
+        return True
+    return await exists(reader, PRIVATE, "account", account_id=account_id)

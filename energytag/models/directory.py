@@ -299,6 +299,13 @@ class Devices(Listed):
     devices: list[DeviceRead]
 
 
+class ActionLeft(Reply):
+    """An action that is still under way."""
+
+    action_id: Uuid
+    action_state: str
+
+
 CLEARABLE: Final = frozenset({"identity_key", "webhook_url", "wallet_url", "whitelist"})
 
 
