@@ -23,6 +23,7 @@ from overlay.keys import Counterparty, PrivateKey, Tweaker
 ACCOUNT_PROTOCOL: Final = (2, "metawatt account")
 FUNDS_PROTOCOL: Final = (2, "metawatt funds")
 _KEY_ID_TAG: Final = b"metawatt key id"
+_WEBHOOK_TAG: Final = b"metawatt webhook "
 _KEY_ID_BYTES: Final = 16
 _REMEMBERED: Final = 4096
 
@@ -70,6 +71,10 @@ class Keyring:
         """The issuer's DER signature of a token's signed text."""
         key = self._tweakers("anyone").own_key(ISSUANCE_PROTOCOL, issuance_id)
         return key.sign(sha256(text).digest())
+
+    def webhook_secret(self, account_id: str) -> bytes:
+        """What this node and an account's webhook share: 32 bytes."""
+        return hmac.digest(self._key.secret, _WEBHOOK_TAG + account_id.encode(), sha256)
 
     def funds_key(self, key_id: str) -> PrivateKey:
         """The key of coins for fees."""
