@@ -71,8 +71,8 @@ class Criteria:
         return cls(
             account_id,
             request.get("source_certificate_issuance_id"),
-            request.get("source_certificate_bundle_id_range_start") if quantity is None else None,
-            request.get("source_certificate_bundle_id_range_end") if quantity is None else None,
+            request.get("source_certificate_bundle_id_range_start"),
+            request.get("source_certificate_bundle_id_range_end"),
             _moment(request.get("certificate_period_start")),
             _moment(request.get("certificate_period_end")),
             quantity,
@@ -83,7 +83,9 @@ class Criteria:
 
     @property
     def numbers(self) -> Range:
-        """The certificate numbers asked for."""
+        """The certificate numbers asked for; a quantity overrides the range."""
+        if self.quantity is not None:
+            return EVERY_NUMBER
         return Range(
             EVERY_NUMBER.start if self.start is None else self.start,
             EVERY_NUMBER.end if self.end is None else self.end,

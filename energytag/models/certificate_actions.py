@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from certificates.lifecycle import Status
-from energytag.models.common import Model, Moment, Positive, Text, Uuid, Whole
+from energytag.models.common import Model, Moment, Positive, Text, Uuid, Whole, secs_of
 
 MOST_SOURCES: Final = 32
 MOST_SPARSE: Final = 1000
@@ -63,6 +63,13 @@ class CertificateActionBase(Model):
     device_id: Uuid | None = None
     energy_source: Annotated[list[Text], Field(min_length=1, max_length=MOST_SOURCES)] | None = None
     sparse_filter_list: Annotated[dict[Uuid, Moment], Field(min_length=1, max_length=MOST_SPARSE)] | None = None
+
+    @model_validator(mode="after")
+    def _period_fits(self) -> CertificateActionBase:
+        start, end = self.certificate_period_start, self.certificate_period_end
+        if start is not None and end is not None and secs_of(start) >= secs_of(end):
+            raise ValueError("certificate_period_start is not before certificate_period_end")
+        return self
 
     @model_validator(mode="after")
     def _range_fits(self) -> CertificateActionBase:

@@ -77,7 +77,7 @@ class RegistryNode:
     def __init__(self, chain: Chain, store: Store, clock: Clock, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.chain, self.store, self.clock = chain, store, clock
-        self.node = Node(chain, store, clock)
+        self.node = Node(chain, store, clock, settings=self.settings)
         self.keyring = Keyring(chain.issuer)
         self.treasury = EmbeddedTreasury(
             store,

@@ -217,11 +217,12 @@ class Node:
         *,
         broadcasts: bool = True,
         broadcaster: Broadcaster | None = None,
+        settings: Settings | None = None,
         **limits: Any,
     ) -> None:
         self.chain = chain
         self.store = store
-        settings = Settings()
+        settings = settings or Settings()
         self.services = hosted_lookup_services(settings)
         self.headers = HeaderChain(store, DevSource(chain.dev), first_height=0, reorg_limit=10)
         self.verifier = Verifier(self.headers, VerifyLimits())
