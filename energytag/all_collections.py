@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from basket.coins import FUND_COINS
+from energytag.consumption import CONSUMPTION
 from energytag.imports import IMPORTED
+from energytag.measurements import MEASUREMENTS
 from energytag.private import PRIVATE
 from energytag.records import CORE
 from energytag.recurring import RECURRING
 from store.port import Collection
 
-COLLECTIONS: Final[tuple[Collection, ...]] = (*CORE, PRIVATE, RECURRING, IMPORTED, FUND_COINS)
+COLLECTIONS: Final[tuple[Collection, ...]] = (
+    *CORE,
+    PRIVATE,
+    RECURRING,
+    IMPORTED,
+    MEASUREMENTS,
+    CONSUMPTION,
+    FUND_COINS,
+)

@@ -19,7 +19,9 @@ from energytag import rebuild_directory, rebuild_measurements
 from energytag.accounts import holder_of
 from energytag.actions import Action
 from energytag.compose import ANYONE, lock_for
+from energytag.consumption import CONSUMPTION
 from energytag.intervals import interval_row, series_key
+from energytag.measurements import MEASUREMENTS
 from energytag.plan import Holder
 from energytag.records import ACTION_PARTS, ACTIONS, BASKET, DIRECTORY, INTERVALS, NUMBERS
 from lookup.records import CERTIFICATES
@@ -33,7 +35,7 @@ Log: TypeAlias = Callable[[Action], Sequence[Write]]
 
 _BATCH: Final = 500
 _LOGS: Final[tuple[Log, ...]] = (rebuild_directory.writes_of, rebuild_measurements.writes_of)
-_LOGGED: Final[tuple[Collection, ...]] = DIRECTORY
+_LOGGED: Final[tuple[Collection, ...]] = (*DIRECTORY, MEASUREMENTS, CONSUMPTION)
 _DERIVED: Final[tuple[Collection, ...]] = (INTERVALS, NUMBERS, BASKET)
 
 
