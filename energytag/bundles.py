@@ -13,6 +13,7 @@ import orjson
 from certificates.ranges import Range
 from config.errors import BadRequest, ErrorCode
 from energytag.ground import RegistryGround
+from energytag.plan import Made
 from energytag.proofs import UNPROVEN, TimestampProof, proofs_of
 from lookup.search import Shown
 from lookup.standing import outpoint_text
@@ -81,28 +82,37 @@ async def _beefs(ground: RegistryGround, outpoints: Sequence[bytes]) -> dict[byt
 def told_bundle(
     shown: Shown, script: bytes, proof: TimestampProof, part: Range | None = None, beef: bytes | None = None
 ) -> dict[str, Any]:
-    """A bundle as JSON: its `energyTag` as on chain, but for the status, which is as shown, and members that are
-    null; then what the registry adds."""
+    """A bundle as JSON: its token's, with the status as shown, and what the index and the chain add."""
     record = shown.record
-    document = _document(script)
-    told = {name: value for name, value in document["energyTag"].items() if value is not None}
+    told = _told_token(script, record["_id"], proof)
     told["certificate_status"] = shown.status
-    told["tx_id"] = record["_id"][31::-1].hex()
-    told["outpoint"] = outpoint_text(record["_id"])
-    told["issued"] = document["issued"]
-    told["timestamp_proof"] = proof.told()
-    told |= {name: document[name] for name in _EXTRAS if document.get(name) is not None}
     if shown.notices:
         told["withdrawn"] = [notice.told() for notice in shown.notices]
     if shown.doubles:
         told["doubles"] = list(shown.doubles)
-    if record.get("spent_by") is not None:
+    if record["spent_by"] is not None:
         told["spent_by"] = record["spent_by"][::-1].hex()
     if part is not None and part != range_of(record):
         told["selected"] = {"start": part.start, "end": part.end, "quantity": part.quantity}
     if beef is not None:
         told["beef"] = b64encode(beef).decode()
     return told
+
+
+def told_made(made: Made) -> dict[str, Any]:
+    """A bundle that was made just now, as JSON."""
+    return _told_token(made.script, made.outpoint, UNPROVEN)
+
+
+def _told_token(script: bytes, outpoint: bytes, proof: TimestampProof) -> dict[str, Any]:
+    """The `energyTag` as on chain, but for members that are null, and what else the token says."""
+    document = _document(script)
+    told = {name: value for name, value in document["energyTag"].items() if value is not None}
+    told["tx_id"] = outpoint[31::-1].hex()
+    told["outpoint"] = outpoint_text(outpoint)
+    told["issued"] = document["issued"]
+    told["timestamp_proof"] = proof.told()
+    return told | {name: document[name] for name in _EXTRAS if document.get(name) is not None}
 
 
 def _document(script: bytes) -> dict[str, Any]:

@@ -80,14 +80,14 @@ async def query(ground: RegistryGround, asked: GranularCertificateQuery) -> Page
     return await _answer(ground, question_of(asked), limit, asked.cursor, with_beef=with_beef)
 
 
-async def issuance(ground: RegistryGround, issuance_id: str, limit: int | None, cursor: str | None) -> Page:
+async def issuance(ground: RegistryGround, issuance_id: str, limit: int, cursor: str | None) -> Page:
     """The bundles of one issuance, in whatever accounts they are; `NotFound(CERTIFICATE_UNKNOWN)`."""
     known = await ground.store.find(CERTIFICATES, Find("issuance", {"issuance_id": issuance_id}, limit=1))
     if not known.documents:
         raise NotFound(f"there is no issuance {issuance_id}", ErrorCode.CERTIFICATE_UNKNOWN)
     most = ground.settings.registry.query_limit
     question = Question.of(Criteria(None, issuance_id), issuance_id.encode())
-    return await _answer(ground, question, min(limit or most, most), cursor)
+    return await _answer(ground, question, min(limit, most), cursor)
 
 
 async def bundle_at(ground: RegistryGround, outpoint: bytes) -> dict[str, Any]:

@@ -5,9 +5,10 @@ A bundle is checked here for types and spelling; what it must agree with is its 
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from certificates.countries import COUNTRIES
 from energytag.models.certificate_actions import CertificateActionBase, StatusText, extension
@@ -142,3 +143,15 @@ class GranularCertificatePublish(Model):
     source_account_id: Uuid
     source_user_id: Uuid
     private_action_id: Uuid = Field(description="The id of that action.")
+
+
+class ActionComplete(Model):
+    """A transaction that a user's wallet has signed."""
+
+    beef: Annotated[str, Field(min_length=4, pattern="^[A-Za-z0-9+/]+={0,2}$", description="BEEF, base64.")]
+
+    @field_validator("beef")
+    @classmethod
+    def _decodes(cls, value: str) -> str:
+        b64decode(value, validate=True)
+        return value
