@@ -25,6 +25,10 @@ from api.limits import Bodies, Gate, TokenBuckets
 from api.lookup import LookupHandler
 from api.metrics import HttpMetrics
 from api.ports import Node
+from api.registry.actions import ActionsHandler
+from api.registry.certificates import CertificatesHandler
+from api.registry.directory import DirectoryHandler
+from api.registry.login import LoginHandler
 from api.route import Access, Route
 from api.submit import SubmitHandler
 from config.settings import LimitSettings
@@ -66,9 +70,20 @@ def _routes(
         AdminHandler(node, bodies, lifecycle, now_ms).routes(),
         about.routes(),
     ]
+    if node.settings.registry.enabled:
+        groups += _registry(node, bodies)
     if node.dev_chain is not None:
         groups.append(DevChainHandler(node.dev_chain, bodies).routes())
     return tuple(route for group in groups for route in group), about
+
+
+def _registry(node: Node, bodies: Bodies) -> list[Iterable[Route]]:
+    return [
+        LoginHandler(node, bodies).routes(),
+        DirectoryHandler(node, bodies).routes(),
+        CertificatesHandler(node, bodies).routes(),
+        ActionsHandler(node, bodies).routes(),
+    ]
 
 
 def _edge(node: Node, lifecycle: Lifecycle, metrics: HttpMetrics) -> Edge:

@@ -23,7 +23,11 @@ _POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_TOKENS: Final = {"AdminToken": "admin token", "CallbackToken": "callback token"}
+_TOKENS: Final = {
+    "AdminToken": "admin token",
+    "CallbackToken": "callback token",
+    "CallerToken": "token of a login, or the admin token",
+}
 
 
 class Pages:

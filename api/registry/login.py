@@ -38,7 +38,7 @@ class LoginHandler:
         reply = ChallengeReply(
             challenge=challenge.raw.hex(),
             key_id=challenge.key_id,
-            protocol=LOGIN_PROTOCOL,
+            protocol=[*LOGIN_PROTOCOL],
             counterparty=self._node.identity.hex(),
             expires=moment_of_ms(challenge.expires_ms),
         )

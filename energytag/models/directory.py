@@ -41,6 +41,13 @@ def _country(value: str) -> str:
     return value.upper()
 
 
+def _place(value: list[float]) -> list[float]:
+    latitude, longitude = value
+    if abs(latitude) > 90 or abs(longitude) > 180:
+        raise ValueError("must be a latitude up to 90 and a longitude up to 180 degrees")
+    return value
+
+
 def _whole_number(value: Any) -> Any:
     """JSON has one kind of number: 5000.0 is whole."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -54,8 +61,9 @@ def extension(description: str) -> Any:
 IdentityKey = Annotated[str, Field(pattern=r"^0[23][0-9a-f]{64}$"), AfterValidator(_identity_key)]
 WebAddress = Annotated[str, Field(max_length=MAX_URL), AfterValidator(_web_address)]
 Country = Annotated[str, Field(min_length=2, max_length=2), AfterValidator(_country)]
-Latitude = Annotated[float, Field(ge=-90, le=90, strict=True)]
-Longitude = Annotated[float, Field(ge=-180, le=180, strict=True)]
+Place = Annotated[
+    list[Annotated[float, Field(strict=True)]], Field(min_length=2, max_length=2), AfterValidator(_place)
+]
 Whitelist = Annotated[list[Uuid], Field(max_length=MAX_WHITELIST)]
 Watts = Annotated[
     int,
@@ -226,7 +234,7 @@ class DeviceBase(Model):
     location_id: Uuid | None = None
     account_id: Uuid
     meter_id: Text | None = extension(_METER)
-    location: tuple[Latitude, Longitude] | None = extension(_LOCATION)
+    location: Place | None = extension(_LOCATION)
     country: Country | None = extension(_COUNTRY)
     zone: Text | None = extension(_ZONE)
     is_storage: bool = Field(False, description=_STORAGE, json_schema_extra={"x-metawatt-extension": True})
@@ -245,7 +253,7 @@ class DeviceUpdate(Model):
     account_id: Uuid
     account: Account | None = Field(None, description="As it was read; not changed by this call.")
     meter_id: Text | None = Field(None, description=_METER)
-    location: tuple[Latitude, Longitude] | None = extension(_LOCATION)
+    location: Place | None = extension(_LOCATION)
     country: Country | None = extension(_COUNTRY)
     zone: Text | None = extension(_ZONE)
     is_storage: bool | None = extension(_STORAGE)
@@ -270,7 +278,7 @@ class DeviceRead(Reply):
     account_id: Uuid
     location_id: Uuid | None = None
     meter_id: str | None = extension(_METER)
-    location: tuple[float, float] | None = extension(_LOCATION)
+    location: list[float] | None = extension(_LOCATION)
     country: str | None = extension(_COUNTRY)
     zone: str | None = extension(_ZONE)
     is_storage: bool | None = extension(_STORAGE)

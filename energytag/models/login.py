@@ -36,7 +36,7 @@ class ChallengeRequest(Model):
 class ChallengeReply(Reply):
     challenge: str = Field(description="Sign these bytes, written here in hex.")
     key_id: str
-    protocol: tuple[int, str]
+    protocol: list[int | str] = Field(description="Security level and name, as BRC-43 has them.")
     counterparty: str = Field(description="The node's identity key, hex.")
     expires: Moment
 

@@ -102,7 +102,11 @@ def elsewhere(settings_of: Callable[..., Any]) -> Iterator[Node]:
 
 def test_no_request_that_the_document_allows_ends_in_a_fault(elsewhere: Node) -> None:
     schema = schemathesis.openapi.from_url(f"{elsewhere.url}/openapi.json")  # type: ignore[attr-defined]
-    tokens = {"AdminToken": elsewhere.admin_token, "CallbackToken": elsewhere.callback_token}
+    tokens = {
+        "AdminToken": elsewhere.admin_token,
+        "CallbackToken": elsewhere.callback_token,
+        "CallerToken": elsewhere.admin_token,
+    }
     for result in schema.get_all_operations():
         operation = result.ok()
         schemes = [name for scheme in operation.definition.raw.get("security", []) for name in scheme]
