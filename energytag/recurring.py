@@ -22,7 +22,7 @@ import orjson
 from config.errors import BadRequest, ErrorCode, NotFound
 from energytag.access import demand_on
 from energytag.accounts import account
-from energytag.actions import Action, Kind
+from energytag.actions import Action, Kind, State
 from energytag.cancellations import Cancellations
 from energytag.claims import Claims
 from energytag.ground import RegistryGround
@@ -32,13 +32,13 @@ from energytag.records import ACTIONS
 from energytag.schedule import Schedule, Unit, moment_of, ms_of
 from energytag.transfers import Transfers
 from energytag.users import requester
-from store.port import Collection, Document, Find, Index, Insert, Patch, Reader, Write
+from store.port import Collection, Document, Find, Index, Insert, Patch, Put, Reader, Write
 
 RECURRING: Final = Collection(
     "energytag_recurring",
     key="text",
-    fields={"next_ms": "int", "account_id": "text", "created_ms": "int"},
-    indexes=(Index("due", ("next_ms",), partial=True), Index("account", ("account_id", "created_ms"))),
+    fields={"next_ms": "int", "account_id": "text"},
+    indexes=(Index("due", ("next_ms",), partial=True), Index("account", ("account_id",))),
 )
 """Key: the id of the action that began the series. `next_ms` is None once nothing more is due; `occurrence` is
 the number of what is due next, `request` the filters as JSON. The rest is the schedule's."""
@@ -85,7 +85,8 @@ SERIES: Final[Mapping[Kind, Series]] = {
     Kind.RECURRING_CANCEL: Series(Kind.CANCEL, "cancellation"),
     Kind.RECURRING_CLAIM: Series(Kind.CLAIM, "claim"),
 }
-_OWN: Final = ("recurring_id", "occurrence", "due_datetime")
+_OWN: Final = ("recurring_id", "occurrence", "due_datetime", "next_datetime")
+"""What an occurrence's request has of the series: its id, the number, the intended time, and that of the next."""
 
 
 class Ended(BadRequest):
@@ -243,18 +244,13 @@ async def due(ground: RegistryGround, act: Act) -> int:
 async def _enqueue(document: Document, act: Act) -> bool:
     """Enqueue a series' next occurrence and move the series on, both or neither; False when it was stopped, or
     somebody else was faster."""
-    occurrence, schedule = document["occurrence"], schedule_of(document)
-    coming = schedule.at(occurrence + 1)
-    changes = {
-        "occurrence": occurrence + 1,
-        "next_ms": None if coming is None else ms_of(coming),
-        "state": FINISHED if coming is None else ACTIVE,
-    }
-    moved_on = Patch(RECURRING, document["_id"], changes, expect={"occurrence": occurrence, "state": ACTIVE})
+    occurrence, request = document["occurrence"], occurrence_request(document)
+    expected = {"occurrence": occurrence, "state": ACTIVE}
+    moved_on = Patch(RECURRING, document["_id"], _after(request), expect=expected)
     try:
         await act(
             Kind.RECURRING_RUN,
-            occurrence_request(document),
+            request,
             user_id=document["user_id"],
             account_id=document["account_id"],
             wait_secs=0,
@@ -264,6 +260,16 @@ async def _enqueue(document: Document, act: Act) -> bool:
     except NotFound:
         return False
     return True
+
+
+def _after(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What is changed of a series by the occurrence that a request stands for."""
+    coming = request["next_datetime"]
+    return {
+        "occurrence": request["occurrence"] + 1,
+        "next_ms": None if coming is None else ms_of(datetime.fromisoformat(coming)),
+        "state": FINISHED if coming is None else ACTIVE,
+    }
 
 
 def occurrence_id(recurring_id: str, occurrence: int) -> str:
@@ -284,7 +290,9 @@ def occurrence_request(document: Document) -> dict[str, Any]:
             if name in request:
                 moved = schedule.moved(datetime.fromisoformat(request[name]), occurrence)
                 request[name] = request[name] if moved is None else moment_text(moved)
-    own = (document["_id"], occurrence, moment_text(moment_of(document["next_ms"])))
+    coming = schedule.at(occurrence + 1)
+    due_ms, next_text = document["next_ms"], None if coming is None else moment_text(coming)
+    own = (document["_id"], occurrence, moment_text(moment_of(due_ms)), next_text)
     return request | dict(zip(_OWN, own, strict=True))
 
 
@@ -305,3 +313,19 @@ async def occurrences_of(reader: Reader, document: Document, most: int) -> list[
     ids = [occurrence_id(document["_id"], number) for number in range(max(0, last - most), last)]
     found = await reader.get_many(ACTIONS, list(ids))
     return [Action.read(found[each]) for each in reversed(ids) if each in found]
+
+
+def writes_of(action: Action) -> list[Write]:
+    """What an action did to the series, for building them anew from the log. Actions come in their order; an
+    occurrence has moved its series on whatever became of it."""
+    resolved = action.state is State.RESOLVED
+    if action.kind in SERIES and resolved:
+        series = SERIES[action.kind]
+        return [Put(RECURRING, record(action, series, series.schedule(action.request)))]
+    if action.kind is Kind.RECURRING_RUN:
+        changes = _after(action.request)
+    elif action.kind is Kind.RECURRING_STOP and resolved:
+        changes = {"state": STOPPED, "next_ms": None}
+    else:
+        return []
+    return [Patch(RECURRING, action.request["recurring_id"], changes, must_exist=False)]
