@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from basket.address import p2pkh_address
-from basket.coins import FUND_COINS, coin_row, spent
+from basket.coins import FUND_COINS, coin_row, read_coin, spent
 from basket.funds import Change, FundCoin, Funding
 from basket.keeping import keep, verify
 from basket.keyring import Keyring
@@ -40,12 +40,13 @@ from overlay.outbox import outbox_entry
 from overlay.records import SPENDS, TRANSACTIONS
 from overlay.transaction import Transaction
 from overlay.verifier import Verifier
-from store.port import Conflict, Store, Write
+from store.port import Conflict, Find, Store, Write
 
 DEPOSIT_KEY_ID: Final = "deposit"
 _KEY_ID_BYTES: Final = 16
 _LIGHT_BYTES: Final = 16 * 1024
 _MOST_DEPOSIT_OUTPUTS: Final = 1000
+_MOST_SHOWN: Final = 100
 
 Fund: TypeAlias = Callable[[bytes, int, int], Awaitable[Payment]]
 """Pays a script so many satoshis so many times: the dev chain's faucet."""
@@ -63,6 +64,15 @@ class Balance:
     ready: int
     taken: int
     is_low: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What is kept in storage, whichever process uses it: all live coins, and the largest."""
+
+    satoshis: int
+    coins: int
+    largest: tuple[FundCoin, ...]
 
 
 class EmbeddedTreasury:
@@ -328,8 +338,18 @@ class EmbeddedTreasury:
     @property
     def is_low(self) -> bool:
         """Whether the balance is below the alarm. Where coins are paid in when asked for, it never is."""
-        return self._fund is None and self._purse.satoshis < self._settings.low_satoshis
+        return self.is_below_alarm(self._purse.satoshis)
+
+    def is_below_alarm(self, satoshis: int) -> bool:
+        return self._fund is None and satoshis < self._settings.low_satoshis
 
     def balance(self) -> Balance:
         proven = sum(coin.satoshis for coin in self._purse if coin.block is not None)
         return Balance(self._purse.satoshis, proven, len(self._purse), self._ready, self._purse.taken, self.is_low)
+
+    async def stock(self) -> Stock:
+        """What there is for all processes of this node, read from storage."""
+        rows = await self._store.aggregate(FUND_COINS, Find("live"), (), "live")
+        page = await self._store.find(FUND_COINS, Find("live", descending=True, limit=_MOST_SHOWN))
+        largest = tuple(read_coin(document).fund for document in page.documents)
+        return Stock(sum(row.total for row in rows), sum(row.count for row in rows), largest)
