@@ -49,7 +49,7 @@ class ActionsHandler:
 
     async def read(self, request: web.Request) -> web.Response:
         caller = await caller_of(request, self._node)
-        return json_reply(told_action(await self._own(caller, request)))
+        return json_reply(told_action(await self._own(caller, request), with_request=True))
 
     async def listed(self, request: web.Request) -> web.Response:
         caller = await caller_of(request, self._node)

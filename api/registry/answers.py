@@ -41,14 +41,14 @@ def action_response(action: Action, base: Mapping[str, Any]) -> dict[str, Any]:
     return response
 
 
-def told_action(action: Action, made: Iterable[Made] = ()) -> dict[str, Any]:
-    """An action as JSON; `made` are the bundles that it issued just now."""
+def told_action(action: Action, made: Iterable[Made] = (), *, with_request: bool = False) -> dict[str, Any]:
+    """An action as JSON; `made` are the bundles that it issued just now. Its request may be megabytes."""
     told = {
         "action_id": action.action_id,
         "action": action.kind.value,
         "action_state": action.state.value,
         **_times(action),
-        "request": action.request,
+        "request": action.request if with_request else None,
         "result": action.result,
         "tx_ids": list(action.txids),
         "account_id": action.account_id,

@@ -155,7 +155,7 @@ class CertificatesHandler:
             return answer
         if not outcome.made:
             return json_reply(told_action(outcome.action), 202)
-        return json_reply(told_made(outcome.made[0]), 201)
+        return json_reply(told_made(outcome.made[0]) | {"action_id": outcome.action.action_id}, 201)
 
     async def create_many(self, request: web.Request) -> web.Response:
         caller = await caller_of(request, self._node)

@@ -77,6 +77,7 @@ class GranularCertificateBundle(GranularCertificateBundleBase):
     doubles: list[Uuid] | None = _added(description="Other issuances of the same device and interval.")
     selected: Selected | None = _added(description="When not all of the bundle is meant.")
     spent_by: TxId | None = _added(description="The transaction that spent it; it is history then.")
+    action_id: Uuid | None = _added(description="The action that has just issued it.")
     beef: str | None = _added(description="The transaction with all that proves it (BEEF, BRC-62), base64.")
 
 
@@ -144,7 +145,7 @@ class ActionRead(Reply):
     action_completed_datetime: Moment | None = None
     account_id: Uuid | None = None
     user_id: Uuid | None = None
-    request: dict[str, Any]
+    request: dict[str, Any] | None = Field(None, description="Told of one action alone.")
     result: dict[str, Any]
     tx_ids: list[TxId]
     error: ActionError | None = None
