@@ -40,12 +40,13 @@ Against: TypeAlias = Callable[[Holding], MetawattError | None]
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What an action demands of a certificate: `verb` is for messages ("be transferred"). `is_strict`: if one that
-    meets the criteria cannot be taken, none is."""
+    meets the criteria cannot be taken, none is. What `spends` no coin may take part of one of any status."""
 
     verb: str
     statuses: frozenset[Status]
     against: Against
     is_strict: bool = False
+    spends: bool = True
 
     def forbids(self, statuses: Iterable[str]) -> StatusForbids:
         able = " or ".join(sorted(self.statuses))
@@ -194,6 +195,8 @@ class _Survey:
         return self.demand.forbids(self.statuses) if self.statuses else NothingSelected()
 
     def _check_divisible(self, taken: Taken) -> None:
+        if not self.demand.spends:
+            return
         status = self.holdings[taken.outpoint].token.bundle.status
         free = self.candidates[taken.outpoint].free
         if status is Status.ACTIVE or not taken.kept or (status is not Status.CANCELLED and taken.parts == free):

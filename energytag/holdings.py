@@ -18,12 +18,12 @@ from lookup.query import Listing, Sort
 from lookup.records import CERTIFICATES
 from lookup.search import Shown, search
 from overlay.builder import Coin
-from overlay.records import TRANSACTIONS
-from overlay.transaction import Output, Transaction, split_outpoint
+from overlay.outputs import load_outputs
+from overlay.transaction import Output, split_outpoint
 from store.port import Document, Reader
 from topics.certificates import read_script
 
-_FIRST_PAGE: Final = 64
+_FIRST_PAGE: Final = 16
 _LARGEST_PAGE: Final = 1000
 _SCAN_BUDGET: Final = 10_000
 """Index entries that one page may look at."""
@@ -35,7 +35,7 @@ async def load(reader: Reader, outpoints: Sequence[bytes]) -> list[Holding]:
     if not outpoints:
         return []
     records, locks = await reader.get_each([(CERTIFICATES, outpoints), (BASKET, outpoints)])
-    outputs = await _load_outputs(reader, [each for each in outpoints if each in records])
+    outputs = await load_outputs(reader, [each for each in outpoints if each in records])
     found = (
         _holding(outpoint, outputs[outpoint], records[outpoint], locks.get(outpoint))
         for outpoint in outpoints
@@ -76,16 +76,3 @@ def _holding(outpoint: bytes, output: Output, record: Document, lock: Document |
     if lock is None or lock["account_id"] != record["account_id"]:
         return Holding(coin, token, record, record["account_id"])
     return Holding(coin, token, record, record["account_id"], lock["key_id"], lock["sender"])
-
-
-async def _load_outputs(reader: Reader, outpoints: Sequence[bytes]) -> dict[bytes, Output]:
-    """The outputs at these outpoints that the node keeps."""
-    txids = list({outpoint[:32] for outpoint in outpoints})
-    kept = await reader.get_many(TRANSACTIONS, txids)
-    transactions = {txid: Transaction.parse(document["raw"]) for txid, document in kept.items()}
-    places = {outpoint: split_outpoint(outpoint) for outpoint in outpoints}
-    return {
-        outpoint: transactions[txid].outputs[index]
-        for outpoint, (txid, index) in places.items()
-        if txid in transactions
-    }

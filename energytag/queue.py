@@ -158,14 +158,15 @@ class Queue:
             plan = await self._plan(action, scene)
             if plan is None:
                 continue
-            apart = not plan.pieces or plan.is_private or self._sender.awaits_signature(plan)
+            left = await self._left_of(action, plan)
+            apart = not plan.pieces or plan.is_private or self._sender.awaits_signature(left)
             if apart and planned:
                 break
             if apart and not plan.is_private:
                 await self._deal_with(action, plan)
                 scene = Scene(self._store, self._ground.now_ms())
                 continue
-            planned.append(Planned(action, plan, await self._left_of(action, plan), action.memo is not None))
+            planned.append(Planned(action, plan, left, action.memo is not None))
             scene.touched |= plan.touches
             outputs += sum(piece.outputs for piece in plan.pieces)
             if alone or plan.is_private:

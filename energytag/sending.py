@@ -47,9 +47,9 @@ class Sender:
         return frozenset(name for name, scope in self._scopes if _takes(scope, energy_source, country))
 
     @staticmethod
-    def awaits_signature(plan: Plan) -> bool:
-        """Whether some coin of the plan is in a user's own wallet."""
-        return any(isinstance(piece, Move) and piece.holding.key_id is None for piece in plan.pieces)
+    def awaits_signature(left: Iterable[tuple[int, Piece]]) -> bool:
+        """Whether some coin that is still to be spent is in a user's own wallet."""
+        return any(isinstance(piece, Move) and piece.holding.key_id is None for _, piece in left)
 
     async def prepare(self, plan: Plan) -> dict[str, Any]:
         """What a user's wallet is to sign, as JSON."""

@@ -63,7 +63,7 @@ class Withdrawals:
         criteria = Criteria.read(action.request)
         if is_whole:
             criteria = Criteria(None, criteria.issuance_id)
-        demand = Demand("be withdrawn", WITHDRAWABLE, self._against, is_strict=is_whole)
+        demand = Demand("be withdrawn", WITHDRAWABLE, self._against, is_strict=is_whole, spends=False)
         return await choose(criteria, demand, scene, self.ground.settings.registry.bundles_per_action)
 
     def _against(self, holding: Holding) -> MetawattError | None:
