@@ -91,7 +91,7 @@ class Creating:
         known = await registered(reader, self.ground, (bundle["device_id"] for bundle in bundles))
         issuing_body = self.ground.settings.registry.issuing_body
         return (
-            _stated_request(
+            stated_request(
                 bundle, known[bundle["device_id"]], issuing_body, None if first_row is None else first_row + index
             )
             for index, bundle in enumerate(bundles)
@@ -118,9 +118,10 @@ def handlers(ground: RegistryGround) -> dict[Kind, Handler]:
     return {Kind.CREATE: creating, Kind.CREATE_MANY: creating}
 
 
-def _stated_request(
+def stated_request(
     bundle: Mapping[str, Any], known: Registered, issuing_body: str, row: int | None
 ) -> IssueRequest:
+    """What is to be issued of a stated bundle; `AttributesDiffer`, or RANGE_INVALID when its range is none."""
     check_against(bundle, known.device, issuing_body, row)
     quantity, start = bundle.get("bundle_quantity"), bundle.get("bundle_id_range_start")
     if quantity is None:

@@ -1,0 +1,69 @@
+"""Storage records from the log of actions, and from the certificates that were issued from them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from certificates.bundle import Bundle
+from energytag.actions import Action, Kind, State
+from energytag.draft import from_json
+from energytag.holdings import load
+from energytag.storage_records import COLLECTIONS, SDRS
+from lookup.records import CERTIFICATES
+from store.port import Delete, Document, Find, Patch, Put, Reader, Write
+
+HANDLED: Final = frozenset(
+    {
+        Kind.CREATE_SCR,
+        Kind.CREATE_SDR,
+        Kind.ALLOCATE_STORAGE,
+        Kind.WITHDRAW_SCR,
+        Kind.WITHDRAW_SDR,
+        Kind.STORAGE_UPDATE_MUTABLES,
+        Kind.ISSUE_SDGC,
+    }
+)
+_BY_NAME: Final = {collection.name: collection for collection in COLLECTIONS}
+_PAGE: Final = 500
+
+
+def writes_of(action: Action) -> list[Write]:
+    """The writes of an action, without guards. Applied in the order of the log, to empty collections or to what
+    an earlier rebuild left, they give the records as they were; `issued_writes` then adds what was issued. None
+    for an action of another area, or one that changed nothing."""
+    if action.kind not in HANDLED or action.state is not State.RESOLVED:
+        return []
+    documents = action.result["documents"]
+    writes: list[Write] = [Put(_BY_NAME[each["collection"]], from_json(each["document"])) for each in documents]
+    return writes + [Delete(_BY_NAME[each["collection"]], each["key"]) for each in action.result["removed"]]
+
+
+async def issued_writes(reader: Reader) -> list[Write]:
+    """Which certificates were issued from which discharge, as the certificates themselves say. For when all
+    actions are written again, and the index has all certificates."""
+    writes: list[Write] = []
+    after = None
+    while True:
+        page = await reader.find(SDRS, Find(limit=_PAGE, after=after))
+        for sdr in page.documents:
+            if sdr["issued_by"] is not None and sdr["sdgc"] is None:
+                writes += await _issued_from(reader, sdr)
+        after = page.last
+        if after is None:
+            return writes
+
+
+async def _issued_from(reader: Reader, sdr: Document) -> list[Write]:
+    """The latest issuance of the discharge's device and interval that names it."""
+    start = sdr["start_ms"] // 1000
+    find = Find("device", {"device_id": sdr["device_id"]}, start, start + 1, limit=_PAGE)
+    records = (await reader.find(CERTIFICATES, find)).documents
+    ordered = sorted(records, key=lambda record: int(record["seq"]), reverse=True)
+    for holding in await load(reader, [record["_id"] for record in ordered]):
+        if _names(holding.token.bundle, sdr["_id"]):
+            return [Patch(SDRS, sdr["_id"], {"sdgc": holding.token.issuance_id})]
+    return []
+
+
+def _names(bundle: Bundle, sdr_id: str) -> bool:
+    return bundle.attributes.get("sdr_allocation_id") == sdr_id
