@@ -29,6 +29,8 @@ from api.registry.actions import ActionsHandler
 from api.registry.certificates import CertificatesHandler
 from api.registry.directory import DirectoryHandler
 from api.registry.login import LoginHandler
+from api.registry.recurring import RecurringHandler
+from api.registry.transfer_files import TransferFilesHandler
 from api.route import Access, Route
 from api.submit import SubmitHandler
 from config.settings import LimitSettings
@@ -83,6 +85,8 @@ def _registry(node: Node, bodies: Bodies) -> list[Iterable[Route]]:
         DirectoryHandler(node, bodies).routes(),
         CertificatesHandler(node, bodies).routes(),
         ActionsHandler(node, bodies).routes(),
+        RecurringHandler(node).routes(),
+        TransferFilesHandler(node, bodies).routes(),
     ]
 
 

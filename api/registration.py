@@ -12,6 +12,7 @@ from basket.treasury import EmbeddedTreasury
 from config.errors import MetawattError, Unavailable
 from config.settings import Settings
 from energytag.ground import RegistryGround
+from energytag.recurring import due
 from energytag.registry import Registry
 from overlay.clock import NowMs
 from overlay.devchain import DevChain
@@ -66,7 +67,14 @@ class Registration:
             await self.treasury.open()
         await self.registry.start()
         if self._primary:
-            self._tasks = [asyncio.create_task(_every(_TEND_SECS, self.treasury.tend), name="treasury")]
+            poll_secs = self._settings.registry.recurring_poll_secs
+            self._tasks = [
+                asyncio.create_task(_every(_TEND_SECS, self.treasury.tend), name="treasury"),
+                asyncio.create_task(_every(poll_secs, self._due), name="recurring"),
+            ]
+
+    async def _due(self) -> None:
+        await due(self.registry.ground, self.registry.act)
 
     async def stop(self) -> None:
         for task in self._tasks:

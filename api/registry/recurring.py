@@ -8,7 +8,6 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from api.limits import Bodies
 from api.ports import Node
 from api.registry.access import caller_of
 from api.registry.answers import registry_of, unfinished
@@ -33,9 +32,8 @@ _ACCOUNT: Final = Parameter("account_id", "query", "Its account.", {"type": "str
 class RecurringHandler:
     """Reads series, and stops them; they are begun under /certificates."""
 
-    def __init__(self, node: Node, bodies: Bodies) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._bodies = bodies
 
     async def listed(self, request: web.Request) -> web.Response:
         caller = await caller_of(request, self._node)
