@@ -30,6 +30,7 @@ from api.registry.certificates import CertificatesHandler
 from api.registry.directory import DirectoryHandler
 from api.registry.login import LoginHandler
 from api.registry.recurring import RecurringHandler
+from api.registry.storage import StorageHandler
 from api.registry.transfer_files import TransferFilesHandler
 from api.route import Access, Route
 from api.submit import SubmitHandler
@@ -87,6 +88,7 @@ def _registry(node: Node, bodies: Bodies) -> list[Iterable[Route]]:
         ActionsHandler(node, bodies).routes(),
         RecurringHandler(node).routes(),
         TransferFilesHandler(node, bodies).routes(),
+        StorageHandler(node, bodies).routes(),
     ]
 
 

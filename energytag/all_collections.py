@@ -11,6 +11,7 @@ from energytag.measurements import MEASUREMENTS
 from energytag.private import PRIVATE
 from energytag.records import CORE
 from energytag.recurring import RECURRING
+from energytag.storage_records import COLLECTIONS as STORAGE_RECORDS
 from store.port import Collection
 
 COLLECTIONS: Final[tuple[Collection, ...]] = (
@@ -20,5 +21,6 @@ COLLECTIONS: Final[tuple[Collection, ...]] = (
     IMPORTED,
     MEASUREMENTS,
     CONSUMPTION,
+    *STORAGE_RECORDS,
     FUND_COINS,
 )

@@ -11,7 +11,17 @@ import structlog
 
 from basket.funds import Treasury
 from config.errors import ErrorCode, MetawattError, NotFound
-from energytag import acting, consumption, creating, directory, imports, measurements, publishing, recurring
+from energytag import (
+    acting,
+    consumption,
+    creating,
+    directory,
+    imports,
+    measurements,
+    publishing,
+    recurring,
+    storage,
+)
 from energytag.actions import Action, Kind, new_id
 from energytag.completing import complete
 from energytag.ground import RegistryGround
@@ -23,7 +33,7 @@ from overlay.clock import Sequence as Numbers
 from store.port import Conflict, Write
 
 _POLL_SECS: Final = 0.05
-_IN_TURN: Final = (directory, acting, creating, publishing, recurring, imports, measurements, consumption)
+_IN_TURN: Final = (directory, acting, creating, publishing, recurring, imports, measurements, consumption, storage)
 
 log = structlog.get_logger("metawatt.registry")
 
