@@ -6,6 +6,7 @@ from typing import Final
 
 from basket.coins import FUND_COINS
 from energytag.consumption import CONSUMPTION
+from energytag.delivery import DELIVERIES
 from energytag.imports import IMPORTED
 from energytag.measurements import MEASUREMENTS
 from energytag.private import PRIVATE
@@ -23,4 +24,5 @@ COLLECTIONS: Final[tuple[Collection, ...]] = (
     CONSUMPTION,
     *STORAGE_RECORDS,
     FUND_COINS,
+    DELIVERIES,
 )
