@@ -11,14 +11,13 @@ random, and the node finds it again when nothing is left but the chain.
 
 from __future__ import annotations
 
-import hmac
 from base64 import b64encode
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
 from certificates.token import ISSUANCE_PROTOCOL, OWNER_PROTOCOL
-from overlay.keys import Counterparty, PrivateKey, Tweaker
+from overlay.keys import Counterparty, PrivateKey, Tweaker, hmac_sha256
 
 ACCOUNT_PROTOCOL: Final = (2, "metawatt account")
 FUNDS_PROTOCOL: Final = (2, "metawatt funds")
@@ -37,7 +36,7 @@ class Keyring:
         self._accounts = lru_cache(_REMEMBERED)(self._account)
         self._tweakers = lru_cache(_REMEMBERED)(lambda counterparty: Tweaker(key, counterparty))
         self._holders = lru_cache(_REMEMBERED)(lambda account, sender: Tweaker(self._accounts(account), sender))
-        self._key_id_secret = hmac.digest(key.secret, _KEY_ID_TAG, sha256)
+        self._key_id_secret = hmac_sha256(key.secret, _KEY_ID_TAG)
 
     def account(self, account_id: str) -> PrivateKey:
         """The identity key of a custodial account."""
@@ -49,7 +48,7 @@ class Keyring:
     def key_id(self, outpoint: bytes, output_index: int) -> str:
         """The key ID of the token at `output_index` of the transaction whose input 0 spends `outpoint`."""
         place = outpoint + output_index.to_bytes(4, "little")
-        return b64encode(hmac.digest(self._key_id_secret, place, sha256)[:_KEY_ID_BYTES]).decode()
+        return b64encode(hmac_sha256(self._key_id_secret, place)[:_KEY_ID_BYTES]).decode()
 
     def lock(self, recipient: bytes, key_id: str) -> bytes:
         """The owner key (33 bytes) that only `recipient`, an identity key, can unlock, with the node as sender."""

@@ -101,6 +101,21 @@ def node(corpus: Corpus, headers: Server, folder: Path, storage: str | None = No
 
 
 @contextmanager
+def registry_node(folder: Path) -> Iterator[Server]:
+    """A METAWATT node on the dev network, with its data in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "METAWATT_NODE__PORT": "0",
+        "METAWATT_NODE__DATA_DIR": str(folder),
+        "METAWATT_REGISTRY__ACTION_WAIT_SECS": "60",
+        "METAWATT_LOG__FORMAT": "json",
+    }
+    command = [sys.executable, "-c", "from cli.main import main; main()", "serve"]
+    with _running("node", command, settings, folder / "node.log") as server:
+        yield server
+
+
+@contextmanager
 def peer(corpus: Corpus, folder: Path, arguments: Sequence[str] = ()) -> Iterator[Server]:
     """The TypeScript engine, with SQLite in `folder`."""
     install_peer()

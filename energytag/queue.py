@@ -221,9 +221,7 @@ class Queue:
         results = await asyncio.gather(*sends, return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         if not errors:
-            for each in planned:
-                if not each.is_whole:
-                    await self._finish(each)
+            await asyncio.gather(*(self._finish(each) for each in planned if not each.is_whole))
             return
         await self._mend(planned, runs, results)
 

@@ -25,8 +25,13 @@ def invoice_number(protocol: Protocol, key_id: str) -> str:
     return f"{protocol[0]}-{protocol[1].strip().lower()}-{key_id}"
 
 
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """32 bytes. Unlike the standard library's, it keeps the interpreter, which is dear to get back."""
+    return bytes(native.hmac_sha256(key, message))
+
+
 def _tweak(shared: bytes, invoice: str) -> bytes:
-    return bytes(native.hmac_sha256(shared, invoice.encode()))
+    return hmac_sha256(shared, invoice.encode())
 
 
 @dataclass(frozen=True, slots=True)
