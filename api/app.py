@@ -29,9 +29,12 @@ from api.registry.actions import ActionsHandler
 from api.registry.certificates import CertificatesHandler
 from api.registry.directory import DirectoryHandler
 from api.registry.login import LoginHandler
+from api.registry.matching import MatchingHandler
+from api.registry.measurements import MeasurementsHandler
 from api.registry.recurring import RecurringHandler
 from api.registry.storage import StorageHandler
 from api.registry.transfer_files import TransferFilesHandler
+from api.registry.wallet import WalletHandler
 from api.route import Access, Route
 from api.submit import SubmitHandler
 from config.settings import LimitSettings
@@ -89,6 +92,9 @@ def _registry(node: Node, bodies: Bodies) -> list[Iterable[Route]]:
         RecurringHandler(node).routes(),
         TransferFilesHandler(node, bodies).routes(),
         StorageHandler(node, bodies).routes(),
+        WalletHandler(node, bodies).routes(),
+        MeasurementsHandler(node, bodies).routes(),
+        MatchingHandler(node).routes(),
     ]
 
 

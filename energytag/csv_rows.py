@@ -24,7 +24,7 @@ def read_rows(body: bytes, model: type[M], integers: Sequence[str]) -> Iterator[
     missing, and an empty cell is a field that was not given. `integers` are cells to be read as such.
     `InvalidFields` names line and column of what is wrong, up to `MOST_FAULTS` of them.
     """
-    reader = csv.reader(io.StringIO(_text(body), newline=""), strict=True)
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline=""), strict=True)
     faults: list[dict[str, Any]] = []
     try:
         header = _header(next(reader, None), model)
@@ -42,16 +42,10 @@ def read_rows(body: bytes, model: type[M], integers: Sequence[str]) -> Iterator[
                 yield reader.line_num, row
     except csv.Error as error:
         raise _refusal(f"row {reader.line_num}: this is not CSV: {error}") from None
+    except UnicodeDecodeError as error:
+        raise _refusal(f"after row {reader.line_num}: the text is not UTF-8: {error.reason}") from None
     if faults:
         raise InvalidFields(faults[:MOST_FAULTS])
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = body.count(b"\n", 0, error.start) + 1
-        raise _refusal(f"row {line}: the text is not UTF-8") from None
 
 
 def _header(cells: Sequence[str] | None, model: type[BaseModel]) -> list[str]:

@@ -6,7 +6,7 @@ them, and must not change when a device is registered anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,11 +15,15 @@ from config.errors import ErrorCode, NotFound
 from energytag.actions import Action, Kind
 from energytag.draft import is_there
 from energytag.ground import RegistryGround
+from energytag.intervals import interval_key, series_key
+from energytag.models.common import secs_of
 from energytag.plan import Handler, Plan, Scene
 from energytag.readings import Series, given, plan_of, series_digest, settle_all
-from energytag.records import DEVICES
+from energytag.records import DEVICES, INTERVALS
 from store.port import Collection, Index, Reader
 
+CARRIER: Final = "electricity"
+"""What meters of production count."""
 MEASUREMENTS: Final = Collection(
     "energytag_measurements",
     key="bytes",
@@ -47,6 +51,16 @@ class Measuring:
         settled = await settle_all(MEASUREMENTS, series, scene)
         plan = plan_of(MEASUREMENTS, series, settled, action.action_id)
         return replace(plan, result={**plan.result, "devices": settings})
+
+
+async def not_issued(
+    reader: Reader, device_id: str, readings: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Those of a request's readings, zero ones aside, of whose interval nothing was issued yet."""
+    series = series_key(device_id, CARRIER)
+    keys = [interval_key(series, secs_of(each["start"]) * 1000) for each in readings]
+    issued = await reader.get_many(INTERVALS, keys)
+    return [each for each, key in zip(readings, keys, strict=True) if each["energy_wh"] and key not in issued]
 
 
 def handlers(_ground: RegistryGround) -> dict[Kind, Handler]:

@@ -10,9 +10,10 @@ A document's key is the series' digest (16 bytes) and the start (8 bytes), so th
 
 from __future__ import annotations
 
+import re
 from asyncio import gather
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -20,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from config.errors import BadRequest, ErrorCode
 from energytag.models.common import moment_of_ms, secs_of
 from energytag.plan import Plan, Scene
-from store.port import Collection, Document, Find, Insert, Reader, Write
+from store.port import Collection, Document, Find, Insert, Reader, Scalar, Write
 
 MOST_SECS: Final = 3600
 _DIGEST_BYTES: Final = 16
@@ -28,6 +29,7 @@ _OFFSET: Final = 2**62
 _GAP_SECS: Final = 86_400
 _PAGE: Final = 2000
 _AT_ONCE: Final = 32
+_CURSOR: Final = re.compile(f"[0-9a-f]{{{2 * _DIGEST_BYTES}}}[34][0-9a-f]{{15}}").fullmatch
 
 
 class MeasurementInvalid(BadRequest):
@@ -199,6 +201,30 @@ async def walk(
         after = page.last
         if after is None:
             return
+
+
+async def page(
+    reader: Reader, collection: Collection, find: Find, cursor: str | None
+) -> tuple[list[Document], str | None]:
+    """The next documents of a walk along the keys, or along an index that is kept by `start`; and the cursor to go
+    on with. BAD_CURSOR for one that is not of this kind."""
+    after = None if cursor is None else _position(cursor, find.index is not None)
+    found = await reader.find(collection, replace(find, after=after))
+    return found.documents, None if found.last is None else found.documents[-1]["_id"].hex()
+
+
+def _position(cursor: str, has_start: bool) -> tuple[Scalar, ...]:
+    if not _CURSOR(cursor):
+        raise BadRequest("this is not a cursor of this list", ErrorCode.BAD_CURSOR)
+    key = bytes.fromhex(cursor)
+    start = int.from_bytes(key[_DIGEST_BYTES:], "big") - _OFFSET
+    return (start, key) if has_start else (key,)
+
+
+def kept(document: Document) -> dict[str, Any]:
+    """A document as JSON."""
+    told = {name: value for name, value in document.items() if name != "_id"}
+    return told | {"start": _moment(document["start"]), "end": _moment(document["end"])}
 
 
 def reading_of(document: Document) -> Reading:

@@ -7,6 +7,7 @@ joined, in a fixed order. How the transactions are proven, and what was claimed 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -58,8 +59,17 @@ class _Kin(NamedTuple):
     beneficiary: Beneficiary
 
 
-async def action_of(reader: Reader, action_id: str) -> Action:
-    """`NotFound(ACTION_UNKNOWN)` when there is none."""
+async def account_asked(reader: Reader, question: StatementQuestion) -> str:
+    """The account that a question is about; `NotFound(ACTION_UNKNOWN)` for an action that is none's."""
+    if question.action_id is None:
+        return question.account_id or ""
+    action = await _action(reader, question.action_id)
+    if action.account_id is None:
+        raise NotFound(f"action {action.action_id} is not about certificates", ErrorCode.ACTION_UNKNOWN)
+    return action.account_id
+
+
+async def _action(reader: Reader, action_id: str) -> Action:
     document = await reader.get(ACTIONS, action_id)
     if document is None:
         raise NotFound(f"there is no action {action_id}", ErrorCode.ACTION_UNKNOWN)
@@ -71,17 +81,18 @@ async def state_cancellations(ground: RegistryGround, question: StatementQuestio
 
     `NotFound` with ACCOUNT_UNKNOWN or ACTION_UNKNOWN; `TooMuch` beyond `MOST_RETIREMENTS`.
     """
-    if question.action_id is not None:
-        action = await action_of(ground.store, question.action_id)
-        account_id, retired = action.account_id or "", await _retired_by(ground.store, action)
-    else:
-        account_id, retired = question.account_id or "", await _retired_in(ground, question)
+    account_id = await account_asked(ground.store, question)
     name = (await account(ground.store, account_id))["name"]
-    statement = _statement(ground, question, retired)
+    if question.action_id is None:
+        retired = await _retired_in(ground, question)
+    else:
+        retired = await _retired_by(ground.store, await _action(ground.store, question.action_id))
+    # A long statement takes a while to write, and others are served meanwhile.
+    statement, statement_id = await asyncio.to_thread(_stated, ground, question, retired)
     txids = sorted({each.holding.coin.txid for each in retired})
     proofs = await proofs_of(ground, txids)
     return CancellationStatement(
-        statement_id=sha256(canonical(statement.model_dump(mode="json"))).hexdigest(),
+        statement_id=statement_id,
         statement=statement,
         registry=ground.settings.registry.issuing_body,
         account_name=name,
@@ -134,6 +145,14 @@ async def _outputs(reader: Reader, txid: bytes) -> list[Document]:
 def _check(count: int) -> None:
     if count > MOST_RETIREMENTS:
         raise TooMuch(f"the statement has more than {MOST_RETIREMENTS} bundles; ask about a shorter time")
+
+
+def _stated(
+    ground: RegistryGround, question: StatementQuestion, retired: Sequence[Retired]
+) -> tuple[Statement, str]:
+    """The statement, and the digest that is its id."""
+    statement = _statement(ground, question, retired)
+    return statement, sha256(canonical(statement.model_dump(mode="json"))).hexdigest()
 
 
 def _statement(ground: RegistryGround, question: StatementQuestion, retired: Sequence[Retired]) -> Statement:

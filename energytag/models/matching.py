@@ -25,8 +25,8 @@ Hour = Annotated[Moment, AfterValidator(_on_the_hour), WithJsonSchema({"type": "
 class _Windowed(Model):
     """A question about a time."""
 
-    start: Hour
-    end: Hour
+    start: Hour = Field(description="On the hour.")
+    end: Hour = Field(description="On the hour; not included.")
 
     @model_validator(mode="after")
     def _some_time(self) -> _Windowed:
@@ -43,26 +43,28 @@ class _Windowed(Model):
 class MatchingQuestion(_Windowed):
     """What an account consumed, against what was cancelled for it."""
 
-    account_id: Uuid
-    granularity: Granularity = Granularity.HOUR
-    zone: Text | None = None
+    account_id: Uuid = Field(description="Whose consumption.")
+    granularity: Granularity = Field(Granularity.HOUR, description="The periods that are listed.")
+    zone: Text | None = Field(None, description="Only this market zone.")
 
 
 class ResidualQuestion(_Windowed):
     """What of a zone's energy nobody may claim. `total_consumption_wh` is the whole zone's in that time."""
 
-    zone: Text
-    total_consumption_wh: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = None
+    zone: Text = Field(description="The market zone.")
+    total_consumption_wh: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = Field(
+        None, description="What was consumed in the whole zone, Wh."
+    )
 
 
 class StatementQuestion(Model):
     """Which cancellations: those of an account, by production period or issuance, or those of one action."""
 
-    account_id: Uuid | None = None
-    start: Moment | None = None
-    end: Moment | None = None
-    issuance_id: Uuid | None = None
-    action_id: Uuid | None = None
+    account_id: Uuid | None = Field(None, description="The account in which the cancelled certificates stand.")
+    start: Moment | None = Field(None, description="Production from this moment on.")
+    end: Moment | None = Field(None, description="Production up to this moment.")
+    issuance_id: Uuid | None = Field(None, description="Only of this issuance.")
+    action_id: Uuid | None = Field(None, description="What this action cancelled; instead of all others.")
 
     @model_validator(mode="after")
     def _one_question(self) -> StatementQuestion:

@@ -7,10 +7,14 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from energytag.models.common import Model, Moment, Positive, Reply, Text, Uuid
+from energytag.models.common import MAX_INTEGER, Model, Moment, Positive, Reply, Text, Uuid, secs_of
 
 MOST_READINGS: Final = 20_000
 """Readings of one JSON body, and of one action."""
+MOST_LISTED: Final = 10_000
+USUAL_LIMIT: Final = 1000
+MOST_SECS: Final = 2**40
+"""Beyond every moment that has a date."""
 MOST_READING_WH: Final = 10**12
 """More than any meter counts in an hour; sums of readings stay within 64 bits."""
 
@@ -52,6 +56,41 @@ class ConsumptionReadings(Model):
     account_id: Uuid
     zone: Text
     readings: Readings
+
+
+class ReadingsQuestion(Model):
+    """Which readings: by the start of their intervals, the end not included."""
+
+    start: Moment | None = Field(None, description="Intervals that start at this moment or later.")
+    end: Moment | None = Field(None, description="Intervals that start before this moment.")
+    limit: Annotated[int, Field(ge=1, le=MOST_LISTED)] = Field(USUAL_LIMIT, description="Most readings of a page.")
+    cursor: Annotated[str, Field(max_length=64)] | None = Field(None, description="What the page before gave.")
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """From and to, epoch seconds."""
+        start = -MOST_SECS if self.start is None else secs_of(self.start)
+        return start, MOST_SECS if self.end is None else secs_of(self.end)
+
+
+class ProductionQuestion(ReadingsQuestion):
+    """A device's readings."""
+
+    device_id: Uuid = Field(description="The device.")
+
+
+class ConsumptionQuestion(ReadingsQuestion):
+    """An account's readings."""
+
+    account_id: Uuid = Field(description="The account.")
+    zone: Text | None = Field(None, description="Only this zone's.")
+
+
+class FileOptions(Model):
+    """What a file of production is to be used for."""
+
+    issue: bool = Field(False, description="Issue certificates of what was not issued yet.")
+    face_value: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = Field(1, description="Wh of each certificate.")
 
 
 class ProductionRow(IntervalReading):
@@ -106,7 +145,7 @@ class KeptReadings(Reply):
     """A page of readings in the order of time; `cursor` is null on the last one."""
 
     readings: list[KeptReading]
-    cursor: str | None
+    cursor: str | None = None
 
 
 def csv_request(rows: list[tuple[int, dict[str, Any]]], subject: tuple[str, ...]) -> dict[str, Any]:

@@ -269,7 +269,7 @@ def test_faults_of_csv_name_their_row(text: str, message: str) -> None:
 
 
 def test_csv_that_is_not_utf8_is_refused() -> None:
-    with pytest.raises(InvalidFields, match="row 2: the text is not UTF-8"):
+    with pytest.raises(InvalidFields, match="after row 0: the text is not UTF-8"):
         list(read_rows(HEADER.encode() + b"\xff", ProductionRow, ("energy_wh",)))
 
 
