@@ -8,10 +8,14 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from basket.keyring import Keyring
+from basket.remote import RemoteWallet
+from basket.top_up import TopUp
 from basket.treasury import EmbeddedTreasury
 from config.errors import MetawattError, Unavailable
 from config.settings import Settings
+from energytag.delivery import Deliveries
 from energytag.ground import RegistryGround
+from energytag.pushing import Pusher
 from energytag.recurring import due
 from energytag.registry import Registry
 from overlay.clock import NowMs
@@ -24,6 +28,7 @@ from store.port import Store
 from topics.hosted import policy_of
 
 _TEND_SECS = 2.0
+_PUSH_SECS = 1.0
 
 log = structlog.get_logger("metawatt.registry")
 
@@ -60,7 +65,11 @@ class Registration:
             fund=None if dev_chain is None else dev_chain.faucet,
         )
         ground = RegistryGround(store, engine, headers, keyring, policy_of(settings, key.public), settings, now_ms)
-        self.registry = Registry(ground, self.treasury, lambda _: (), primary=primary)
+        self.registry = Registry(ground, self.treasury, Deliveries(now_ms).writes_for, primary=primary)
+        wallet = settings.wallet
+        self._pusher = Pusher(store, keyring, wallet, settings.node.network, now_ms)
+        self._remote = RemoteWallet(wallet.remote_url, wallet.remote_originator) if wallet.remote_url else None
+        self._top_up = TopUp(self.treasury, self._remote, wallet, now_ms) if self._remote else None
 
     async def start(self) -> None:
         if self._primary:
@@ -71,7 +80,10 @@ class Registration:
             self._tasks = [
                 asyncio.create_task(_every(_TEND_SECS, self.treasury.tend), name="treasury"),
                 asyncio.create_task(_every(poll_secs, self._due), name="recurring"),
+                asyncio.create_task(_every(_PUSH_SECS, self._pusher.work), name="deliveries"),
             ]
+            if self._top_up is not None:
+                self._tasks.append(asyncio.create_task(_every(_TEND_SECS, self._top_up.work), name="top-up"))
 
     async def _due(self) -> None:
         await due(self.registry.ground, self.registry.act)
@@ -81,6 +93,9 @@ class Registration:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.registry.stop()
+        await self._pusher.close()
+        if self._remote is not None:
+            await self._remote.close()
 
 
 async def _every(pause_secs: float, work: Callable[[], Awaitable[object]]) -> None:
