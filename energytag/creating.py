@@ -16,6 +16,7 @@ from certificates.document import Json
 from config.errors import BadRequest, ErrorCode, NotFound
 from energytag.accounts import holder_of
 from energytag.actions import Action, Kind
+from energytag.draft import is_there
 from energytag.ground import RegistryGround
 from energytag.issuing import IssueRequest, holders_of, plan_issuance
 from energytag.models.common import moment_of_ms
@@ -47,7 +48,7 @@ async def registered(reader: Reader, ground: RegistryGround, device_ids: Iterabl
     holders: dict[str, Holder] = {}
     for device_id in wanted:
         device = devices.get(device_id)
-        if device is None or device.get("deleted_ms") is not None:
+        if device is None or not is_there(device):
             raise NotFound(f"device {device_id} is not registered", ErrorCode.DEVICE_UNKNOWN)
         account_id = device["account_id"]
         if account_id not in holders:
