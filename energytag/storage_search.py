@@ -142,8 +142,8 @@ def _position(cursor: str, digest: str) -> tuple[Scalar, ...]:
     """Where a cursor says to go on; `BadRequest(BAD_CURSOR)` when it is not one of this search."""
     try:
         stated, start_ms, record_id = orjson.loads(urlsafe_b64decode(cursor))
-    except ValueError:
-        stated = None
+    except (ValueError, TypeError):
+        stated = start_ms = record_id = None
     if stated != digest or type(start_ms) is not int or type(record_id) is not str:
         raise BadRequest("The cursor belongs to another search", ErrorCode.BAD_CURSOR)
     return start_ms, record_id
