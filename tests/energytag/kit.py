@@ -125,7 +125,8 @@ class RegistryNode:
 
     async def act(self, kind: Kind, request: dict[str, Any], **options: Any) -> Outcome:
         options.setdefault("account_id", request.get("source_account_id", ACCOUNT))
-        return await self.registry.act(kind, request, user_id=None, wait_secs=30, **options)
+        options.setdefault("wait_secs", 30)
+        return await self.registry.act(kind, request, user_id=None, **options)
 
     async def resolved(self, kind: Kind, request: dict[str, Any], **options: Any) -> Outcome:
         """An action that must come through."""
