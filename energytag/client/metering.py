@@ -103,4 +103,4 @@ class Matching:
 
     async def statement(self, question: StatementQuestion) -> CancellationStatement:
         """The statement of what was cancelled."""
-        return await self._connection.read(CancellationStatement, "GET", "/statements", params=_params(question))
+        return await self._connection.read(CancellationStatement, "GET", "/statements/cancellation", params=_params(question))
