@@ -6,6 +6,10 @@
 
 Wallet and chain agree after a crash, because a coin is spent, and its change made, in the very commit that admits
 the transaction (`writes`). What is held in memory is only who was given which coin.
+
+The treasury's own transactions are handed to the engine as ancestors, which no topic judges. The engine does the
+rest as for any ancestor: it broadcasts them, asks for their proofs, sends them along with what stands on them, and
+evicts them, with all of that, when the network refuses them.
 """
 
 from __future__ import annotations
@@ -20,15 +24,16 @@ from typing import Final, TypeAlias
 import structlog
 
 from basket.address import p2pkh_address
+from basket.checking import verify
 from basket.coins import FUND_COINS, coin_row, read_coin, spent
 from basket.funds import Change, FundCoin, Funding
-from basket.keeping import keep, verify
 from basket.keyring import Keyring
 from basket.purse import Purse, PurseCoin
 from basket.reshape import Reshape, Shape, plan_reshape
 from basket.upkeep import Upkeep
 from config.errors import BadRequest, ErrorCode, Unavailable
 from config.settings import Network, WalletSettings
+from overlay.ancestors import ancestor_writes
 from overlay.builder import P2pkhSigner, TransactionBuilder, coins_of, p2pkh_lock
 from overlay.clock import NowMs
 from overlay.clock import Sequence as Numbers
@@ -250,7 +255,7 @@ class EmbeddedTreasury:
         is_light = len(subject.raw) <= _LIGHT_BYTES
         made = coins_of(subject)
         coins = [PurseCoin(FundCoin(made[i], key_id), depth, is_light) for i, key_id in key_ids.items()]
-        writes = keep(members, self._headers, now_ms)
+        writes = ancestor_writes(members, self._headers, now_ms)
         writes += [coin_row(coin, arrived_ms=now_ms) for coin in coins]
         if envelope.subject_bump is None:
             writes += self._broadcast(subject)
@@ -313,7 +318,7 @@ class EmbeddedTreasury:
         now_ms = self._now_ms()
         writes = [spent(coin.fund, transaction.txid, now_ms) for coin in plan.coins]
         writes += [coin_row(coin, arrived_ms=now_ms) for coin in coins]
-        writes += keep([Member(transaction)], self._headers, now_ms)
+        writes += ancestor_writes([Member(transaction)], self._headers, now_ms)
         writes += self._broadcast(transaction)
         await self._store.commit(writes)
         log.info("coins reshaped", txid=transaction.txid_hex, spent=len(plan.coins), made=len(coins))

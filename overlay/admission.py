@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from config.errors import BadRequest, Busy, ErrorCode, MetawattError
+from overlay.ancestors import ancestor_writes, raw_write, transaction_document
 from overlay.conflicts import ConflictLog
 from overlay.envelope import Envelope, Member
 from overlay.events import admission_events, admitted_topics, spend_events, writes_for
@@ -24,7 +25,7 @@ from overlay.hydrate import load_members
 from overlay.lookup_service import Event
 from overlay.outbox import outbox_entry
 from overlay.picture import Picture, guards, read_picture, record_outputs, record_spends, seen_result
-from overlay.records import DESCENTS, OUTPUTS, RAWS, TRANSACTIONS, load_stored
+from overlay.records import OUTPUTS, TRANSACTIONS, load_stored
 from overlay.steak import Steak, TopicResult
 from overlay.topic import Coin, Mode, Submission
 from overlay.transaction import Transaction, outpoint, show_outpoint
@@ -255,19 +256,11 @@ class Admitter:
             judged["off_chain_values"] = offer.off_chain_values
         writes: list[Write] = []
         if not picture.receipts:
-            ancestors = offer.envelope.ancestry()[:-1]
-            writes += [Insert(TRANSACTIONS, self._document(member), keep=True) for member in ancestors]
-            writes += [_raw_write(member.transaction) for member in ancestors]
-            writes += [
-                Insert(DESCENTS, {"_id": spend.source_txid + member.transaction.txid}, keep=True)
-                for member in ancestors
-                if member.bump is None
-                for spend in member.transaction.inputs
-            ]
-        own = self._document(offer.envelope.members[offer.subject.txid])
+            writes += ancestor_writes(offer.envelope.ancestry()[:-1], self._headers, self._now_ms())
+        own = transaction_document(offer.envelope.members[offer.subject.txid], self._headers, self._now_ms())
         stored = picture.stored
         if stored is None:
-            writes += [Insert(TRANSACTIONS, own | judged), _raw_write(offer.subject)]
+            writes += [Insert(TRANSACTIONS, own | judged), raw_write(offer.subject)]
             return writes
         if stored.get("height") is None and "bump" in own:
             judged |= {key: own[key] for key in ("height", "block_hash", "bump")} | {"pending_ms": None}
@@ -276,21 +269,6 @@ class Admitter:
         judged["rev"] = stored["rev"] + 1
         writes.append(Patch(TRANSACTIONS, stored["_id"], judged, expect={"rev": stored["rev"]}))
         return writes
-
-    def _document(self, member: Member) -> dict[str, Any]:
-        """A transaction as it is kept beside its raw bytes: with its own smallest Merkle path when mined."""
-        transaction, bump = member.transaction, member.bump
-        size = len(transaction.raw)
-        if bump is None:
-            return {"_id": transaction.txid, "size": size, "pending_ms": self._now_ms(), "rev": 0}
-        return {
-            "_id": transaction.txid,
-            "size": size,
-            "height": bump.height,
-            "block_hash": self._headers.hash_at(bump.height),
-            "bump": bump.extract(transaction.txid),
-            "rev": 0,
-        }
 
     # What follows
 
@@ -317,11 +295,6 @@ class Admitter:
                 off_chain_values = stored.document.get("off_chain_values")
                 offer = Offer(envelope, sorted(topics_again), off_chain_values, Mode.HISTORICAL)
                 await self.settle(offer, sorted(topics_again))
-
-
-def _raw_write(transaction: Transaction) -> Insert:
-    """The bytes that are there already are the same ones: they hash to the key."""
-    return Insert(RAWS, {"_id": transaction.txid, "raw": transaction.raw}, keep=True)
 
 
 def reply(topics: Sequence[str], results: Steak) -> Steak:

@@ -1,0 +1,45 @@
+"""Transactions as they are kept; and ancestors, which no topic judged, kept for what stands on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from overlay.envelope import Member
+from overlay.headers import HeaderChain
+from overlay.records import DESCENTS, RAWS, TRANSACTIONS
+from overlay.transaction import Transaction
+from store.port import Document, Insert, Write
+
+
+def transaction_document(member: Member, headers: HeaderChain, now_ms: int) -> Document:
+    """A transaction as it is kept beside its raw bytes: with its own smallest Merkle path when mined."""
+    transaction, bump = member.transaction, member.bump
+    document: Document = {"_id": transaction.txid, "size": len(transaction.raw), "rev": 0}
+    if bump is None:
+        return document | {"pending_ms": now_ms}
+    return document | {
+        "height": bump.height,
+        "block_hash": headers.hash_at(bump.height),
+        "bump": bump.extract(transaction.txid),
+    }
+
+
+def raw_write(transaction: Transaction) -> Insert:
+    """The bytes that are there already are the same ones: they hash to the key."""
+    return Insert(RAWS, {"_id": transaction.txid, "raw": transaction.raw}, keep=True)
+
+
+def ancestor_writes(members: Sequence[Member], headers: HeaderChain, now_ms: int) -> list[Write]:
+    """Keep these; one that is kept already stays as it is. What an unproven one spends from leads to it, so that
+    it goes when that is evicted."""
+    writes: list[Write] = [
+        Insert(TRANSACTIONS, transaction_document(member, headers, now_ms), keep=True) for member in members
+    ]
+    writes += [raw_write(member.transaction) for member in members]
+    writes += [
+        Insert(DESCENTS, {"_id": spend.source_txid + member.transaction.txid}, keep=True)
+        for member in members
+        if member.bump is None
+        for spend in member.transaction.inputs
+    ]
+    return writes
