@@ -110,10 +110,11 @@ class Sender:
         change: FundCoin | None,
         alongside: Alongside,
     ) -> list[Write]:
+        # What an output brings may rest on what was decided, so the decision comes first.
         return [
+            *alongside(composed.transaction.txid_hex),
             *self.output_writes(pieces, composed.made),
             *self._treasury.writes(funding, change),
-            *alongside(composed.transaction.txid_hex),
         ]
 
     def output_writes(self, pieces: Sequence[Piece], made: Sequence[Made]) -> list[Write]:

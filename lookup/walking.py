@@ -19,7 +19,8 @@ from lookup.query import Sort
 from lookup.records import CERTIFICATES
 from store.port import Document, Find, Page, Reader
 
-LARGEST_PAGE = 1000
+LARGEST_PAGE = 1001
+"""One more than the usual bound of an answer: the record too many tells that there is more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ Latitude = Annotated[float, Field(ge=-90, le=90, strict=True)]
 Longitude = Annotated[float, Field(ge=-180, le=180, strict=True)]
 Location = tuple[Latitude, Longitude]
 Factor = Annotated[float, Field(ge=-_MAX_FACTOR, le=_MAX_FACTOR, strict=True)]
+Configuration = Annotated[int, Field(ge=1, le=3, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
 
@@ -44,7 +45,7 @@ class _Attributes(Model):
     energy_source: Text
     face_value: Positive = Field(description="Wh that one certificate stands for.")
     issuance_post_energy_carrier_conversion: Flag
-    registry_configuration: Literal[1, 2, 3]
+    registry_configuration: Configuration
     device_id: Uuid
     device_name: Text
     device_technology_type: Text
