@@ -112,9 +112,14 @@ class Action:
         return self.state is State.PENDING and self.memo is not None and "prepared" in self.memo
 
     @property
+    def is_set_aside(self) -> bool:
+        """Whether it waits for an operator."""
+        return self.state is State.PENDING and self.error is not None
+
+    @property
     def is_settled(self) -> bool:
         """Whether the queue is done with it."""
-        return self.state.is_final or self.awaits_signature
+        return self.state.is_final or self.awaits_signature or self.is_set_aside
 
     def document(self) -> Document:
         """The action as it is kept."""
@@ -160,14 +165,24 @@ class Action:
         return replace(self, state=State.RESOLVED, result=result, txids=(*self.txids, *txids), completed_ms=now_ms)
 
     def rejected(self, error: MetawattError, now_ms: int) -> Action:
-        reason = {"code": error.code.value, "message": error.message}
-        return replace(self, state=State.REJECTED, error=reason, completed_ms=now_ms)
+        return replace(self, state=State.REJECTED, error=_reason(error), completed_ms=now_ms)
+
+    def set_aside(self, error: MetawattError) -> Action:
+        return replace(self, state=State.PENDING, error=_reason(error))
+
+    def taken_up(self) -> Action:
+        """No longer set aside."""
+        return replace(self, error=None)
 
     def refusal(self) -> MetawattError | None:
         """The error that it was rejected with."""
         if self.error is None:
             return None
         return MetawattError(self.error["message"], ErrorCode(self.error["code"]))
+
+
+def _reason(error: MetawattError) -> dict[str, str]:
+    return {"code": error.code.value, "message": error.message}
 
 
 def new_id(now_ms: int) -> str:

@@ -180,18 +180,13 @@ class Queue:
         try:
             return await self._handlers[action.kind].plan(action, scene)
         except _REFUSALS as error:
-            if action.memo is None:
-                await self._reject(action, error)
-                return None
-            raise Internal(f"action {action.action_id} cannot be gone on with: {error.message}") from error
+            await self._give_up(action, error)
         except MetawattError:
             raise
         except Exception as error:
-            if action.memo is not None:
-                raise
             log.exception("an action cannot be planned", action_id=action.action_id, kind=action.kind)
-            await self._reject(action, Internal(f"{type(error).__name__} while planning"))
-            return None
+            await self._give_up(action, Internal(f"{type(error).__name__} while planning"))
+        return None
 
     async def _left_of(self, action: Action, plan: Plan) -> list[tuple[int, Any]]:
         """The pieces that are not done yet, numbered."""
@@ -328,11 +323,30 @@ class Queue:
             if isinstance(result, AlongsideConflict | Conflict) and all(self._again(each) for each in actions):
                 continue
             self._solo.update(each.action_id for each in actions)
-            if len(actions) == 1 and actions[0].memo is None:
-                await self._reject(actions[0], _as_error(result))
-            elif not isinstance(result, Exception):
+            if not isinstance(result, Exception):
                 raise result
+            if len(actions) == 1:
+                await self._give_up(actions[0], _as_error(result))
         raise Busy("some transactions were not admitted")
+
+    async def _give_up(self, action: Action, error: MetawattError) -> None:
+        """Reject an action that fails by itself; when some of it is done, or may be, set it aside after a few
+        attempts, so that it holds up nobody."""
+        if action.memo is None:
+            await self._reject(action, error)
+        elif not self._again(action):
+            log.error("an action is set aside", action_id=action.action_id, code=error.code, reason=error.message)
+            aside = action.set_aside(error)
+            await self._store.commit([self._change(action, aside)])
+            self._done(aside)
+
+    async def take_up(self, action: Action) -> None:
+        """Go on with an action that was set aside; `Conflict` when it is so no longer."""
+        again = action.taken_up()
+        document = again.document()
+        expect = {"state": action.state.value, "queued": None}
+        await self._store.commit([Patch(ACTIONS, document.pop("_id"), document, expect=expect)])
+        self._enqueue(again)
 
     def _again(self, action: Action) -> bool:
         """Whether an action that met a conflict is to be tried once more."""

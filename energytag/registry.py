@@ -117,6 +117,15 @@ class Registry:
             raise NotFound(f"there is no action {action_id}", ErrorCode.ACTION_UNKNOWN)
         return Action.read(document)
 
+    async def resume(self, action_id: str) -> Outcome:
+        """Go on with an action that was set aside; one that was not stays as it is."""
+        action = await self.action(action_id)
+        if action.is_set_aside:
+            waiting = self.queue.outcome(action_id) if self._primary else None
+            await self.queue.take_up(action)
+            return await self._outcome(action_id, waiting, self.ground.settings.registry.action_wait_secs)
+        return Outcome(action)
+
     async def complete(self, action_id: str, beef: bytes) -> Outcome:
         """Take in the transaction that a user's wallet signed for an action."""
         action = await self.action(action_id)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from config.errors import BadRequest, ErrorCode
 from energytag.actions import Kind, State
+from energytag.audit import check_registry
+from energytag.packing import Run
 from energytag.records import ACTIONS, BASKET, INTERVALS, NUMBERS
 from lookup.records import CERTIFICATES
 from tests.energytag.kit import ACCOUNT, DEVICE, RegistryNode, readings
+
+ORGANISATION = {"name": "Grid", "business_id": 1, "primary_contact": "a@example.org"}
 
 
 async def test_readings_become_certificates_in_one_transaction(registry: RegistryNode) -> None:
@@ -93,3 +99,28 @@ async def test_the_account_holds_what_was_issued(registry: RegistryNode) -> None
     action = await registry.issue(0, 2)
     outcome = await registry.node.engine.lookup("ls_metawatt", {"account_id": ACCOUNT})
     assert {each.txid[::-1].hex() for each in outcome.outputs} == set(action.txids)
+
+
+async def test_an_action_that_cannot_be_gone_on_with_is_set_aside(
+    registry: RegistryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, send = registry.registry.sender, registry.registry.sender.send
+
+    async def refuse_the_second(run: Run, alongside: Any) -> Any:
+        if run.shares[0].first == 100:
+            raise BadRequest("the second transaction is refused", ErrorCode.DOUBLE_SPEND)
+        return await send(run, alongside)
+
+    monkeypatch.setattr(sender, "send", refuse_the_second)
+    monkeypatch.setattr("energytag.queue._PAUSE_SECS", 0.01)
+    outcome = await registry.act(Kind.CREATE_MANY, {"device_id": DEVICE, "readings": readings(0, 250)})
+    assert outcome.action.is_set_aside
+    assert outcome.action.error["code"] == "ERR_DOUBLE_SPEND"
+    assert await registry.store.count(CERTIFICATES) == 150
+    await registry.resolved(Kind.ORGANISATION_CREATE, ORGANISATION)
+    monkeypatch.setattr(sender, "send", send)
+    resumed = await registry.registry.resume(outcome.action.action_id)
+    assert resumed.action.state is State.RESOLVED
+    assert len(resumed.action.txids) == 3
+    assert await registry.store.count(CERTIFICATES) == 250
+    assert await check_registry(registry.store, registry.keyring) == []
