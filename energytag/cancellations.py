@@ -57,7 +57,7 @@ class Cancellations:
         beneficiary = await self._beneficiary(action.request.get("beneficiary"), source, scene.reader)
         demand = Demand("be cancelled", frozenset({Status.ACTIVE, Status.RESERVED}), unless_final(source))
         choices = await chosen(action, scene, demand, self.ground)
-        return plan_moves(choices, beneficiary.becomes, source, [beneficiary.account_id])
+        return await plan_moves(choices, beneficiary.becomes, source, [beneficiary.account_id])
 
     async def _beneficiary(self, named: str | None, source: Holder, reader: Reader) -> Beneficiary:
         if named is None:

@@ -44,7 +44,7 @@ class Claims:
             extras = {"beneficiary": choice.holding.token.beneficiary}
             return stands(part, claimant, status=Status.CLAIMED, extras=extras)
 
-        return plan_moves(choices, becomes, claimant)
+        return await plan_moves(choices, becomes, claimant)
 
 
 def unless_beneficiary(claimant: Holder) -> Against:

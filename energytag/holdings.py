@@ -24,7 +24,7 @@ from store.port import Document, Reader
 from topics.certificates import read_script
 
 _FIRST_PAGE: Final = 16
-_LARGEST_PAGE: Final = 1000
+_LARGEST_PAGE: Final = 256
 _SCAN_BUDGET: Final = 10_000
 """Index entries that one page may look at."""
 

@@ -45,7 +45,7 @@ class Locks:
             owner_key = derive_for_anyone(bridge, OWNER_PROTOCOL, key_id)
             return Part(partial(_locked, part=part, leaving={**leaving, "key_id": key_id}), owner_key=owner_key)
 
-        return plan_moves(choices, becomes, source, bridge=bridge.hex())
+        return await plan_moves(choices, becomes, source, bridge=bridge.hex())
 
     def _bridge(self, named: str | None) -> bytes:
         bridges = self.ground.policy.bridge_keys

@@ -6,6 +6,7 @@ what notices have withdrawn of a Reserved or Locked one, which is never taken, b
 
 from __future__ import annotations
 
+from asyncio import sleep
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -23,6 +24,7 @@ from energytag.selection import Criteria
 
 MOST_LISTED: Final = 1000
 """Issuance ids in an action's result."""
+_MOVES_A_TURN: Final = 256
 
 Becomes: TypeAlias = Callable[[Choice, Range], Part]
 """What takes the place of some numbers of a chosen certificate."""
@@ -68,11 +70,16 @@ def move(choice: Choice, becomes: Becomes, stays: Holder) -> Move:
     return Move(choice.holding, tuple(part for _, part in sorted(parts, key=lambda pair: pair[0])))
 
 
-def plan_moves(
+async def plan_moves(
     choices: Sequence[Choice], becomes: Becomes, stays: Holder, touches: Iterable[str] = (), **told: Any
 ) -> Plan:
-    """The plan in which every choice becomes what `becomes` says. `told` goes into the result."""
-    pieces = [move(each, becomes, stays) for each in choices]
+    """The plan in which every choice becomes what `becomes` says. `told` goes into the result. Other tasks have
+    their turn now and then, since there may be thousands."""
+    pieces: list[Move] = []
+    for each in choices:
+        pieces.append(move(each, becomes, stays))
+        if len(pieces) % _MOVES_A_TURN == 0:
+            await sleep(0)
     return plan_of(choices, pieces, [stays.account_id, *touches], **told)
 
 

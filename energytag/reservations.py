@@ -31,7 +31,7 @@ class Reservations:
         target = action.request.get("target_registry")
         extras: dict[str, Json] = {} if target is None else {"reservation": {"target_registry": target}}
         choices = await chosen(action, scene, demand, self.ground)
-        return plan_moves(
+        return await plan_moves(
             choices, lambda _, part: stands(part, source, status=Status.RESERVED, extras=extras), source
         )
 

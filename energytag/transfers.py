@@ -34,7 +34,7 @@ class Transfers:
         target = await self._target(action, source, scene.reader)
         demand = Demand("be transferred", frozenset({Status.ACTIVE}), held_by(source))
         choices = await chosen(action, scene, demand, self.ground)
-        return plan_moves(
+        return await plan_moves(
             choices,
             lambda _, part: stands(part, target),
             source,
@@ -67,7 +67,7 @@ class Splits:
         choices = await chosen(action, scene, demand, self.ground)
         if action.memo is None:
             choices = self._divided(choices, action)
-        return plan_moves(choices, lambda _, part: stands(part, source), source)
+        return await plan_moves(choices, lambda _, part: stands(part, source), source)
 
     def _divided(self, choices: list[Choice], action: Action) -> list[Choice]:
         sizes = action.request.get("sizes")
