@@ -8,7 +8,7 @@ from importlib.metadata import version as installed_version
 from typing import Any, Final
 
 from api.pages import Pages
-from energytag.models.matching import CancellationStatement
+from energytag.models.matching import CancellationStatement, Retirement
 
 _WH_IN_MWH: Final = 10**6
 _NARROW_SPACE: Final = "\u202f"
@@ -31,6 +31,27 @@ class Stamped:
         return cls(f"T{number}", txid_hex, proof.get("block_height"), None if time is None else moment_text(time))
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A device as the page describes it once: the first line that has it tells what there is to tell."""
+
+    mark: str
+    line: Retirement
+
+
+def device_of(line: Retirement) -> tuple[str, ...]:
+    """What tells devices apart, and one device before and after it was registered anew."""
+    return (
+        line.device_id,
+        line.device_name,
+        line.energy_source,
+        line.zone,
+        line.country,
+        line.issuing_body,
+        line.issuer_key,
+    )
+
+
 class StatementPage:
     """Renders statements; one for a node."""
 
@@ -42,11 +63,17 @@ class StatementPage:
             txid_hex: Stamped.of(number, txid_hex, told.timestamp_proofs.get(txid_hex, {}))
             for number, txid_hex in enumerate(dict.fromkeys(each.tx_id for each in told.statement.retirements), 1)
         }
+        lines: dict[tuple[str, ...], Retirement] = {}
+        for line in told.statement.retirements:
+            lines.setdefault(device_of(line), line)
+        devices = {key: Described(f"D{number}", line) for number, (key, line) in enumerate(lines.items(), 1)}
         return self._pages.render(
             "statement.html",
             told=told,
             statement=told.statement,
             transactions=transactions,
+            devices=devices,
+            device_of=device_of,
             has_many=len(told.statement.beneficiaries) > 1,
             mwh=mwh_text,
             whole=whole_text,
