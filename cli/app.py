@@ -17,6 +17,7 @@ from cli.options import (
     StorageUri,
     settings_from,
 )
+from cli.registry.commands import add_to
 
 _ABOUT = """METAWATT: an overlay node for granular energy certificates on the BSV blockchain.
 
@@ -143,3 +144,6 @@ def version() -> None:
     from cli.show import print_version
 
     print_version()
+
+
+add_to(app)

@@ -106,7 +106,7 @@ class Connection:
         """The pieces of a large answer to a POST, as they come; not repeated."""
         try:
             async with self._exchange("POST", path, {}, _dumps_body(body), JSON, accept) as response:
-                if response.status >= 400:
+                if response.status >= 300:
                     await _answer(response)
                 async for piece in response.content.iter_chunked(piece_bytes):
                     yield piece
@@ -122,6 +122,16 @@ class Connection:
             return model.model_validate(answer.value)
         except ValidationError as error:
             raise Internal(f"{method} {path}: the answer is not understood: {error}") from error
+
+    async def text(self, path: str, params: Mapping[str, Any], accept: str) -> str:
+        """The answer to a GET as the text that it is."""
+        try:
+            async with self._exchange("GET", path, params, None, JSON, accept) as response:
+                if response.status >= 300:
+                    await _answer(response)
+                return await response.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _told(error, self._url) from error
 
     @asynccontextmanager
     async def _exchange(

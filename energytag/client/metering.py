@@ -28,6 +28,7 @@ from energytag.models.measurements import (
 )
 
 _CSV = "text/csv"
+_STATEMENT = "/statements/cancellation"
 
 
 def _params(question: BaseModel) -> Mapping[str, Any]:
@@ -103,4 +104,10 @@ class Matching:
 
     async def statement(self, question: StatementQuestion) -> CancellationStatement:
         """The statement of what was cancelled."""
-        return await self._connection.read(CancellationStatement, "GET", "/statements/cancellation", params=_params(question))
+        return await self._connection.read(
+            CancellationStatement, "GET", "/statements/cancellation", params=_params(question)
+        )
+
+    async def statement_page(self, question: StatementQuestion) -> str:
+        """The statement as a page (HTML) to print."""
+        return await self._connection.text(_STATEMENT, _params(question), "text/html")
