@@ -10,8 +10,8 @@ certificate can be divided (`certificates.lifecycle`); of any other status a bun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from certificates.lifecycle import Status
@@ -20,6 +20,7 @@ from config.errors import BadRequest, ErrorCode, MetawattError, NotFound
 from energytag.holdings import load, shown
 from energytag.plan import Holder, Holding, Scene
 from energytag.selection import Candidate, Criteria, NothingSelected, Taken, suffices, take
+from lookup.filters import Filters
 from lookup.search import Shown
 from lookup.standing import LOST, outpoint_text, status_of
 from store.port import Document, Reader
@@ -35,6 +36,8 @@ class StatusForbids(BadRequest):
 
 Against: TypeAlias = Callable[[Holding], MetawattError | None]
 """Why a certificate cannot be taken, None when it can."""
+Barred: TypeAlias = Callable[[Reader, Sequence[Holding]], Awaitable[Mapping[bytes, MetawattError]]]
+"""Why some of these cannot be taken, by outpoint, where the store must be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Demand:
     against: Against
     is_strict: bool = False
     spends: bool = True
+    barred: Barred | None = None
 
     def forbids(self, statuses: Iterable[str]) -> StatusForbids:
         able = " or ".join(sorted(self.statuses))
@@ -140,19 +144,32 @@ class _Survey:
     statuses: set[str] = field(default_factory=set)
     refusal: MetawattError | None = None
 
-    async def ask(self, question: Any, reader: Reader, most: int) -> None:
+    async def ask(self, question: Filters, reader: Reader, most: int) -> None:
         """Look through the answers to one question until enough is found."""
         async for page in shown(reader, question, self.now_secs):
             await self._look(page, reader)
-            if page and suffices(self.criteria, self.candidates.values(), page[-1].record["period_start"]):
+            if page and self._is_enough(page[-1].record["period_start"], most):
                 return
-            if len(self.candidates) > most and self.criteria.quantity is None:
-                raise too_many(most)
+
+    def _is_enough(self, period_start: int, most: int) -> bool:
+        """Whether nothing that is produced from that moment on can be taken. What is produced before it is
+        taken all when it does not suffice; that may be too much already."""
+        if suffices(self.criteria, self.candidates.values(), period_start):
+            return True
+        if self.criteria.quantity is None:
+            certain = len(self.candidates)
+        else:
+            certain = sum(each.period_start < period_start for each in self.candidates.values())
+        if certain > most:
+            raise _too_many(most)
+        return False
 
     async def _look(self, page: Sequence[Shown], reader: Reader) -> None:
         candidates = {each.outpoint: each for each in map(self._candidate, page) if each is not None}
-        for holding in await load(reader, list(candidates)):
-            refusal = self.demand.against(holding)
+        held = await load(reader, list(candidates))
+        barred = {} if self.demand.barred is None else await self.demand.barred(reader, held)
+        for holding in held:
+            refusal = self.demand.against(holding) or barred.get(holding.outpoint)
             if refusal is None:
                 self.candidates[holding.outpoint] = candidates[holding.outpoint]
                 self.holdings[holding.outpoint] = holding
@@ -176,7 +193,7 @@ class _Survey:
         except NothingSelected:
             raise self._why_nothing() from None
         if len(taken) > most:
-            raise too_many(most)
+            raise _too_many(most)
         for each in taken:
             self._check_divisible(each)
         return [Choice(self.holdings[each.outpoint], each.parts) for each in taken]
@@ -209,9 +226,5 @@ def _candidate(record: Document, free: tuple[Range, ...]) -> Candidate:
     return Candidate(record["_id"], record["issuance_id"], record["period_start"], whole, free)
 
 
-def too_many(most: int) -> BadRequest:
+def _too_many(most: int) -> BadRequest:
     return BadRequest(f"more than {most} bundles at once; narrow the criteria", ErrorCode.INVALID_FIELD)
-
-
-def with_parts(choice: Choice, parts: Sequence[Range]) -> Choice:
-    return replace(choice, parts=tuple(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from certificates.lifecycle import Status
@@ -15,6 +16,7 @@ from energytag.holdings import find
 from energytag.moving import chosen, plan_moves, stands
 from energytag.plan import Holder, Holding, Part, Plan, Scene
 from energytag.selection import Criteria, NothingSelected
+from energytag.storage_charging import backing_charges
 from lookup.filters import Filters
 
 
@@ -33,7 +35,9 @@ class Claims:
 
     async def plan(self, action: Action, scene: Scene) -> Plan:
         claimant = await holder_of(scene.reader, self.ground.keyring, action.request["source_account_id"])
-        demand = Demand("be claimed", frozenset({Status.CANCELLED}), unless_beneficiary(claimant))
+        keys = {claimant.identity, self.ground.keyring.account(claimant.account_id).public}
+        against = unless_beneficiary(claimant, keys)
+        demand = Demand("be claimed", frozenset({Status.CANCELLED}), against, barred=backing_charges)
         try:
             choices = await chosen(action, scene, demand, self.ground)
         except NothingSelected:
@@ -47,14 +51,16 @@ class Claims:
         return await plan_moves(choices, becomes, claimant)
 
 
-def unless_beneficiary(claimant: Holder) -> Against:
-    """Cancelled for that account's identity key, and locked to it."""
+def unless_beneficiary(claimant: Holder, keys: Collection[bytes]) -> Against:
+    """Cancelled for one of that account's identity keys: its user's, or the registry's for it, which it had
+    before a user's wallet was bound to it."""
     held = held_by(claimant)
+    own = {key.hex() for key in keys}
 
     def against(holding: Holding) -> MetawattError | None:
         beneficiary = holding.token.beneficiary
         named = beneficiary.get("identity_key") if type(beneficiary) is dict else None
-        return NotBeneficiary() if named != claimant.identity.hex() else held(holding)
+        return held(holding) if named in own else NotBeneficiary()
 
     return against
 

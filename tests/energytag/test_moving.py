@@ -248,6 +248,30 @@ async def test_a_cancelled_bundle_is_claimed_whole(registry: RegistryNode) -> No
     assert await refused(registry, Kind.CLAIM, body(certificate_quantity=299)) == "ERR_STATUS_FORBIDS"
 
 
+async def test_a_cancellation_is_claimed_after_a_wallet_was_bound_to_the_account(registry: RegistryNode) -> None:
+    await registry.issue(0, 1)
+    await registry.resolved(Kind.CANCEL, body())
+    await registry.store.commit([Put(ACCOUNTS, account_row(ACCOUNT, identity_key=OUTSIDER.public))])
+    await registry.resolved(Kind.CLAIM, body())
+    claimed = (await held(registry))[0]
+    assert claimed.token.bundle.status is Status.CLAIMED
+    assert claimed.key_id is None
+
+
+async def test_what_is_in_a_users_wallet_awaits_its_signature(registry: RegistryNode) -> None:
+    await registry.issue(0, 2)
+    await registry.store.commit([Put(ACCOUNTS, account_row(OTHER_ACCOUNT, identity_key=OUTSIDER.public))])
+    await registry.resolved(Kind.TRANSFER, body(target_account_id=OTHER_ACCOUNT, certificate_quantity=1500))
+    request = body(OTHER_ACCOUNT, certificate_quantity=1200, beneficiary="Stadtwerke Süd")
+    action = (await registry.act(Kind.CANCEL, request)).action
+    assert action.awaits_signature
+    assert action.memo is not None
+    assert [each[1:] for each in action.memo["picked"]] == [[1, 1000], [1001, 1200]]
+    assert len(action.memo["prepared"]["inputs"]) == 2
+    assert len(action.memo["prepared"]["outputs"]) == 3
+    assert await parts(registry, OTHER_ACCOUNT) == [(1, 1000, "Active"), (1001, 1500, "Active")]
+
+
 # Reserve, release, lock, unlock
 
 
