@@ -13,6 +13,7 @@ from energytag.creating import AttributesDiffer
 from energytag.draft import Draft, StillInUse
 from energytag.issuing import IntervalInvalid
 from energytag.models.storage import MOST_CHARGES
+from energytag.storage_certificates import stands_issued
 from energytag.storage_records import (
     ALLOCATIONS,
     SCRS,
@@ -35,7 +36,7 @@ async def draw_allocation(draft: Draft, action: Action) -> str:
     body = action.request
     sdr = await discharge_record(draft.reader, body["sdr_allocation_id"])
     check_account(sdr, body["source_account_id"])
-    _check_open_to_choice(sdr)
+    await _check_open_to_choice(draft.reader, sdr)
     free, rows = await given_back(draft.reader, [sdr])
     charges = {scr["_id"]: scr for scr in free}
     named = [each["scr_allocation_id"] for each in body["allocations"]]
@@ -49,10 +50,10 @@ async def draw_allocation(draft: Draft, action: Action) -> str:
     return str(sdr["_id"])
 
 
-def _check_open_to_choice(sdr: Document) -> None:
+async def _check_open_to_choice(reader: Reader, sdr: Document) -> None:
     if sdr["withdrawn_ms"] is not None:
         raise StatusForbids(f"discharge {sdr['_id']} was withdrawn")
-    if sdr["issued_by"] is not None:
+    if await stands_issued(reader, sdr):
         raise StillInUse(f"certificates were issued from discharge {sdr['_id']}")
     method = sdr["fields"]["scr_allocation_methodology"]
     if method != Method.DISCRETION:
@@ -69,12 +70,11 @@ async def given_back(reader: Reader, sdrs: Sequence[Document]) -> tuple[list[Doc
     """The charges that these discharges draw on, as they are once these have given back what they took, and the
     rows of `ALLOCATIONS` that then have no meaning."""
     keys = [allocation_key(scr_id, sdr["_id"]) for sdr in sdrs for scr_id in sdr["scrs"]]
-    rows = await reader.get_many(ALLOCATIONS, keys)
-    charges: dict[str, Document] = {}
+    scr_ids = list(dict.fromkeys(key.partition("/")[0] for key in keys))
+    rows, charges = await reader.get_each([(ALLOCATIONS, keys), (SCRS, scr_ids)])
     for key in keys:
-        scr_id = key.partition("/")[0]
-        scr = charges.get(scr_id) or await charge_record(reader, scr_id)
-        charges[scr_id] = {**scr, **taken_from(scr, left_of(scr) + Fraction(rows[key]["input"]))}
+        scr = charges[key.partition("/")[0]]
+        charges[scr["_id"]] = {**scr, **taken_from(scr, left_of(scr) + Fraction(rows[key]["input"]))}
     gone = {sdr["_id"] for sdr in sdrs}
     free = [{**scr, "sdr": await _drawing(reader, scr, gone)} for scr in charges.values()]
     return free, list(rows.values())

@@ -7,14 +7,14 @@ range backs one charge: a guard for each issuance makes that hold for charges th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from basket.keyring import Keyring
 from certificates.bundle import source_word
 from certificates.lifecycle import Status
 from certificates.ranges import Range, merge, subtract
-from config.errors import BadRequest, ErrorCode, NotFound
+from config.errors import BadRequest, ErrorCode, MetawattError, NotFound
 from energytag.accounts import holder_of
 from energytag.actions import Action
 from energytag.bundles import range_of
@@ -23,7 +23,7 @@ from energytag.creating import AttributesDiffer
 from energytag.draft import Draft
 from energytag.holdings import load, shown
 from energytag.issuing import IntervalInvalid
-from energytag.plan import Holder, Holding
+from energytag.plan import Holding
 from energytag.storage_devices import storage_device
 from energytag.storage_records import SCRS, guard, ms_of, store_of
 from lookup.filters import Filters
@@ -51,6 +51,7 @@ async def draw_charge(draft: Draft, action: Action, *, keyring: Keyring) -> str:
     """Draw up the SCR of an action; its id is the action's."""
     body = action.request
     holder = await holder_of(draft.reader, keyring, body["source_account_id"])
+    keys = {holder.identity.hex(), keyring.account(holder.account_id).public.hex()}
     await storage_device(draft.reader, body["source_account_id"], body["device_id"])
     start_ms, end_ms = interval_of(
         body["charging_start_datetime"], body["charging_end_datetime"], draft.now_ms, "charging"
@@ -60,7 +61,7 @@ async def draw_charge(draft: Draft, action: Action, *, keyring: Keyring) -> str:
     other = await backed_by(draft.reader, issuance_id, numbers)
     if other is not None:
         raise StatusForbids(f"certificates {numbers} of {issuance_id} back, in part at least, charge {other}")
-    await _check_certificates(draft, body, numbers, (start_ms, end_ms), holder)
+    await _check_certificates(draft, body, numbers, (start_ms, end_ms), keys)
     draft.insert(
         SCRS,
         {
@@ -103,16 +104,32 @@ async def backed_by(reader: Reader, issuance_id: str, numbers: Range) -> str | N
     return None
 
 
+async def backing_charges(reader: Reader, holdings: Sequence[Holding]) -> dict[bytes, MetawattError]:
+    """Which of these bundles back charges, by outpoint, as a refusal to claim them: their energy goes on in what is
+    issued from the store."""
+    if not (await reader.find(SCRS, Find("backing", limit=1))).documents:
+        return {}
+    found: dict[bytes, MetawattError] = {}
+    for holding in holdings:
+        scr_id = await backed_by(reader, holding.token.issuance_id, holding.token.bundle.range)
+        if scr_id is not None:
+            found[holding.outpoint] = StatusForbids(f"the certificates back storage charge {scr_id}")
+    return found
+
+
 def _numbers(body: Mapping[str, Any]) -> Range:
     return Range(body["gc_bundle_id_range_start"], body["gc_bundle_id_range_end"])
 
 
 async def _check_certificates(
-    draft: Draft, body: Mapping[str, Any], numbers: Range, interval: tuple[int, int], holder: Holder
+    draft: Draft, body: Mapping[str, Any], numbers: Range, interval: tuple[int, int], keys: Collection[str]
 ) -> None:
     """That all of these certificates are there, cancelled for the account, and fit the charge."""
     cancelled = await _cancelled(draft, body["gc_issuance_id"], numbers)
-    missing = subtract([numbers], merge(range_of(each.record) for each in cancelled if _is_for(each, holder)))
+    missing = subtract(
+        [numbers],
+        merge(range_of(each.record) for each in cancelled if _is_for(each, body["source_account_id"], keys)),
+    )
     if missing:
         raise StatusForbids(
             f"certificates {', '.join(map(str, missing[:8]))} of {body['gc_issuance_id']} are not cancelled in "
@@ -142,13 +159,13 @@ async def _check_issued(reader: Reader, issuance_id: str, now_secs: int) -> None
     raise NotFound(f"There are no certificates of issuance {issuance_id}", ErrorCode.CERTIFICATE_UNKNOWN)
 
 
-def _is_for(holding: Holding, holder: Holder) -> bool:
-    """Whether a cancellation leaves the energy to this account: its key is named as the beneficiary, or nobody is
-    and it held the certificates."""
+def _is_for(holding: Holding, account_id: str, keys: Collection[str]) -> bool:
+    """Whether a cancellation leaves the energy to this account: one of its keys (its user's, or the registry's for
+    it) is named as the beneficiary, or nobody is and it held the certificates."""
     beneficiary = holding.token.beneficiary
     if beneficiary is None:
-        return bool(holding.record["account_id"] == holder.account_id)
-    return isinstance(beneficiary, Mapping) and beneficiary.get("identity_key") == holder.identity.hex()
+        return bool(holding.record["account_id"] == account_id)
+    return isinstance(beneficiary, Mapping) and beneficiary.get("identity_key") in keys
 
 
 def _check_fit(record: Document, body: Mapping[str, Any], numbers: Range, interval: tuple[int, int]) -> None:

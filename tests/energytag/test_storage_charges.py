@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from certificates.lifecycle import Status
 from certificates.ranges import Range
 from config.errors import ErrorCode
 from energytag.actions import Kind, State
@@ -170,3 +171,23 @@ async def test_what_may_change_of_a_charge(battery: Battery) -> None:
     assert record is not None
     assert record["fields"]["scr_geographic_matching_method"] == "same zone"
     assert record["account_id"] == OTHER_ACCOUNT
+
+
+async def test_certificates_that_back_a_charge_cannot_be_claimed(battery: Battery) -> None:
+    """Their energy is claimed with what is issued from the store."""
+    request = await battery.charge_body(0)
+    free = await battery.cancelled(1)
+    scr_id = await battery.done(Kind.CREATE_SCR, request)
+    named = body(source_certificate_issuance_id=request["gc_issuance_id"])
+    outcome = await battery.registry.act(Kind.CLAIM, named)
+    assert outcome.action.error is not None
+    assert outcome.action.error["code"] == ErrorCode.STATUS_FORBIDS
+    assert scr_id in outcome.action.error["message"]
+    await battery.registry.resolved(Kind.CLAIM, body(device_id=DEVICE))
+    assert [each.token.bundle.status for hour in (0, 1) for each in await battery.roof(hour)] == [
+        Status.CANCELLED,
+        Status.CLAIMED,
+    ]
+    assert (await battery.roof(1))[0].token.issuance_id == free
+    await battery.done(Kind.WITHDRAW_SCR, body(source_allocation_id=scr_id))
+    await battery.registry.resolved(Kind.CLAIM, named)

@@ -262,6 +262,31 @@ async def test_a_choice_is_among_charges_that_were_over_and_stand(battery: Batte
     await battery.discharged(2, 100, scr_allocation_methodology=CHOICE, allocations=chosen(**{early: 100}))
 
 
+# Bounds
+
+
+async def test_a_discharge_draws_on_so_many_charges(battery: Battery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("energytag.storage_allocating.MOST_CHARGES", 2)
+    for hour in range(3):
+        await battery.charged(hour)
+    request = discharge(4, 1801)
+    assert (await battery.refused(Kind.CREATE_SDR, request))[0] is ErrorCode.ENERGY_LACKING
+    average = request | {"scr_allocation_methodology": "weighted average", "discharge_energy": 1}
+    assert (await battery.refused(Kind.CREATE_SDR, average))[0] is ErrorCode.ENERGY_LACKING
+    await battery.done(Kind.CREATE_SDR, request | {"discharge_energy": 1800})
+
+
+async def test_fractions_do_not_grow_without_bound(battery: Battery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("energytag.storage_allocating.MOST_BITS", 24)
+    await battery.charged(0)
+    await battery.charged(1)
+    await battery.discharged(2, 500, efficiency_factor={"numerator": 997, "denominator": 1000})
+    other = discharge(3, 800, efficiency_factor={"numerator": 991, "denominator": 1000})
+    code, message = await battery.refused(Kind.CREATE_SDR, other)
+    assert (code, "keep to the last" in message) == (ErrorCode.ENERGY_LACKING, True)
+    await battery.discharged(3, 800, efficiency_factor={"numerator": 997, "denominator": 1000})
+
+
 # Withdrawal
 
 

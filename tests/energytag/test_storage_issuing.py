@@ -11,9 +11,12 @@ import pytest
 
 from config.errors import ErrorCode, NotFound
 from energytag.actions import Action, Kind, State
-from energytag.models.storage import StorageLineage
+from energytag.models.common import read, written
+from energytag.models.storage import StorageBundle, StorageLineage
+from energytag.plan import Issue, Scene
 from energytag.rebuild_storage import issued_writes, writes_of
 from energytag.records import ACTIONS, DEVICES
+from energytag.storage_issuing import StorageIssuing
 from energytag.storage_lineage import lineage
 from energytag.storage_records import COLLECTIONS, SDRS, discharge_record
 from lookup.standing import outpoint_text
@@ -144,6 +147,23 @@ async def test_a_partly_withdrawn_issuance_still_stands(battery: Battery, sdr_id
     ] is ErrorCode.STILL_IN_USE
 
 
+async def test_an_issuance_that_was_decided_is_planned_again_just_the_same(battery: Battery, sdr_id: str) -> None:
+    """After a crash between the decision and the transaction."""
+    store, now_ms = battery.registry.store, battery.registry.clock.now_ms
+    handler = StorageIssuing(battery.registry.registry.ground)
+    request = written(read(StorageBundle, bundle(2, 900)))
+    action = Action(UNKNOWN, 1, Kind.ISSUE_SDGC, request, now_ms, account_id=ACCOUNT)
+    first = await handler.plan(action, Scene(store, now_ms))
+    await store.commit(first.decision)
+    again = await handler.plan(action.decided(first.memo), Scene(store, now_ms))
+    assert (again.decision, again.result) == ([], first.result)
+    for one, other in zip(first.pieces, again.pieces, strict=True):
+        assert isinstance(one, Issue) and isinstance(other, Issue)
+        assert (one.attributes, one.issued) == (other.attributes, other.issued)
+    assert (await battery.refused(Kind.ISSUE_SDGC, bundle(2, 900)))[0] is ErrorCode.ISSUED_TWICE
+    assert sdr_id
+
+
 # The chain
 
 
@@ -242,4 +262,3 @@ async def test_certificates_tell_what_was_issued_from_which_discharge(battery: B
     await store.commit([Patch(SDRS, sdr_id, {"sdgc": None})])
     await store.commit(await issued_writes(store))
     assert await everything(store) == before
-    assert ACCOUNT
