@@ -21,9 +21,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 HOUR_SECS: Final = 3600
+_DAY_SECS: Final = 86_400
+_REMEMBERED: Final = 16_384
+"""Days whose periods are kept: every hour of a day asks for the same ones."""
 
 Hours: TypeAlias = Mapping[int, int]
 """Watt-hours by the hour's start, epoch seconds."""
@@ -136,13 +140,16 @@ def total(matches: Iterable[Match], window: Window) -> Match:
 
 def period_of(moment: int, granularity: Granularity) -> tuple[int, int]:
     """The period that holds a moment: start and end, epoch seconds, the end not included."""
-    day = datetime.fromtimestamp(moment, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if granularity is Granularity.HOUR:
+        hour = moment - moment % HOUR_SECS
+        return hour, hour + HOUR_SECS
+    return _period_of_day(moment - moment % _DAY_SECS, granularity)
+
+
+@lru_cache(_REMEMBERED)
+def _period_of_day(midnight: int, granularity: Granularity) -> tuple[int, int]:
+    day = datetime.fromtimestamp(midnight, UTC)
     match granularity:
-        case Granularity.HOUR:
-            hour = moment - moment % HOUR_SECS
-            return hour, hour + HOUR_SECS
-        case Granularity.DAY:
-            return _between(day, day + timedelta(days=1))
         case Granularity.WEEK:
             monday = day - timedelta(days=day.weekday())
             return _between(monday, monday + timedelta(days=7))
@@ -152,6 +159,8 @@ def period_of(moment: int, granularity: Granularity) -> tuple[int, int]:
         case Granularity.YEAR:
             first = day.replace(month=1, day=1)
             return _between(first, first.replace(year=first.year + 1))
+        case _:
+            return midnight, midnight + _DAY_SECS
 
 
 def percent(part: Fraction | None) -> str | None:

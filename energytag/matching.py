@@ -6,7 +6,8 @@ is the account itself, whoever cancelled them. What it cancelled for somebody el
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -50,9 +51,16 @@ async def match_account(ground: RegistryGround, question: MatchingQuestion) -> M
 
     `NotFound(ACCOUNT_UNKNOWN)`; `TooMuch` beyond `MOST_READINGS`, `retired.MOST_BUNDLES` or `MOST_PERIODS`.
     """
-    who, window = await party(ground, question.account_id), question.window
+    who = await party(ground, question.account_id)
     consumed = [each async for each in _consumed(ground.store, question)]
     cancelled = [each async for each in _cancelled(ground, question, who)]
+    # Sums over many hours take a while, and others are served meanwhile.
+    return await asyncio.to_thread(answer, question, consumed, cancelled)
+
+
+def answer(question: MatchingQuestion, consumed: Sequence[Flow], cancelled: Sequence[Flow]) -> Matching:
+    """The answer, given what was consumed and what was retired; pure. `TooMuch` beyond `MOST_PERIODS`."""
+    window = question.window
     used, given = matching.by_hour(consumed, window), matching.by_hour(cancelled, window)
     zones = {zone: (used.get(zone, {}), given.get(zone, {})) for zone in sorted(used.keys() | given.keys())}
     answered = [_zone(zone, hours, question) for zone, hours in zones.items()]

@@ -11,6 +11,8 @@ from energytag.models.common import MAX_INTEGER, Model, Moment, Reply, Text, Uui
 
 MOST_DAYS: Final = 3660
 """Days of one question."""
+_LAST_SECS: Final = 253_370_764_800
+"""9999-01-01: the periods of all moments before end within the calendar."""
 
 
 def _on_the_hour(moment: str) -> str:
@@ -33,6 +35,8 @@ class _Windowed(Model):
         start, end = self.window
         if not 0 < end - start <= MOST_DAYS * 86_400:
             raise ValueError(f"end must be after start, by {MOST_DAYS} days at most")
+        if end > _LAST_SECS:
+            raise ValueError("end must be before the year 9999")
         return self
 
     @property

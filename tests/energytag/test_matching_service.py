@@ -136,6 +136,7 @@ async def test_an_account_that_is_not_there(registry: RegistryNode) -> None:
         {"start": "2026-01-01T00:30:00Z"},
         {"end": moment(0)},
         {"end": "2037-01-01T00:00:00Z"},
+        {"start": "9999-06-01T00:00:00Z", "end": "9999-07-01T00:00:00Z"},
         {"granularity": "quarter"},
         {"zone": ""},
     ],
