@@ -97,6 +97,7 @@ STATUS: Final[Mapping[ErrorCode, int]] = MappingProxyType(
         ErrorCode.STORAGE_CONFLICT: 500,
         ErrorCode.STORAGE_TOO_NEW: 500,
         ErrorCode.CHAIN_UNAVAILABLE: 503,
+        ErrorCode.REGISTRY_UNAVAILABLE: 503,
         ErrorCode.REORG_TOO_DEEP: 503,
         ErrorCode.SHUTTING_DOWN: 503,
         ErrorCode.STARTING: 503,

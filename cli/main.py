@@ -14,7 +14,14 @@ from collections.abc import Sequence
 from config.errors import ErrorCode, MetawattError
 
 _WRONG_USE = frozenset({ErrorCode.SETTINGS_INVALID, ErrorCode.LOOKUP_SERVICE_UNKNOWN})
-_NOT_TO_BE_HAD = frozenset({ErrorCode.STORAGE_UNAVAILABLE, ErrorCode.STORAGE_TOO_NEW, ErrorCode.CHAIN_UNAVAILABLE})
+_NOT_TO_BE_HAD = frozenset(
+    {
+        ErrorCode.STORAGE_UNAVAILABLE,
+        ErrorCode.STORAGE_TOO_NEW,
+        ErrorCode.CHAIN_UNAVAILABLE,
+        ErrorCode.REGISTRY_UNAVAILABLE,
+    }
+)
 _CURES = {
     ErrorCode.SETTINGS_INVALID: "`metawatt settings --markdown` lists every setting.",
     ErrorCode.STORAGE_UNAVAILABLE: "`metawatt doctor` looks at the storage.",

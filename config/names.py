@@ -14,7 +14,7 @@ from config.settings import Settings
 
 PREFIX = "METAWATT_"
 CONFIG_VARIABLE = "METAWATT_CONFIG"
-# Variables that are ours but no settings: which file to read, what clients of a node, tests and benchmarks are told.
+# Variables that are ours but no settings: which file to read; what clients, tests and benchmarks are told.
 RESERVED_PREFIXES = (CONFIG_VARIABLE, "METAWATT_CLIENT_", "METAWATT_TEST_", "METAWATT_BENCH_")
 SHORT_VARIABLES = {
     "METAWATT_HOST": "node.host",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from cli.registry.connecting import Door, user_of
 from energytag.client import RegistryClient
@@ -37,11 +35,9 @@ async def _query(door: Door, filters: Mapping[str, Any], most: int, as_json: boo
         for bundle in page.filtered_certificate_bundles:
             sys.stdout.buffer.write(orjson.dumps(bundle.model_dump(mode="json", exclude_none=True)) + b"\n")
         return
-    console = Console(highlight=False)
-    console.print(_table(page.filtered_certificate_bundles))
-    console.print(
-        "There are more: narrow the filters, raise --limit, or use `metawatt export`." * bool(page.cursor)
-    )
+    _print_table(_COLUMNS, [_row(bundle) for bundle in page.filtered_certificate_bundles])
+    if page.cursor is not None:
+        sys.stderr.write("There are more: narrow the filters, raise --limit, or use `metawatt export`.\n")
 
 
 async def _asked(registry: RegistryClient, filters: Mapping[str, Any]) -> GranularCertificateQuery:
@@ -49,22 +45,29 @@ async def _asked(registry: RegistryClient, filters: Mapping[str, Any]) -> Granul
     return read(GranularCertificateQuery, {**given, "source_user_id": await user_of(registry)})
 
 
-def _table(bundles: list[GranularCertificateBundle]) -> Table:
-    table = Table(*_COLUMNS, box=None, pad_edge=False)
-    for bundle in bundles:
-        proof = bundle.timestamp_proof
-        height = "" if proof is None or proof.block_height is None else str(proof.block_height)
-        table.add_row(
-            bundle.production_starting_interval,
-            bundle.device_name,
-            bundle.energy_source,
-            bundle.issue_market_zone,
-            f"{bundle.bundle_quantity * bundle.face_value:,}",
-            bundle.certificate_status,
-            bundle.issuance_id,
-            height,
-        )
-    return table
+def _row(bundle: GranularCertificateBundle) -> tuple[str, ...]:
+    proof = bundle.timestamp_proof
+    return (
+        bundle.production_starting_interval,
+        bundle.device_name,
+        bundle.energy_source,
+        bundle.issue_market_zone,
+        f"{bundle.bundle_quantity * bundle.face_value:,}",
+        bundle.certificate_status,
+        bundle.issuance_id,
+        "" if proof is None or proof.block_height is None else str(proof.block_height),
+    )
+
+
+def _print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they need to be: a person copies ids from them, and a program may read them."""
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    for row in (names, *rows):
+        cells = [
+            cell.rjust(width) if name.endswith("Wh") else cell.ljust(width)
+            for name, cell, width in zip(names, row, widths, strict=True)
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
 def export(door: Door, filters: Mapping[str, Any], form: Form, output: Path | None) -> None:
@@ -97,7 +100,7 @@ def statement(door: Door, question: Mapping[str, Any], page: Path | None, as_jso
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(told.model_dump(mode="json")) + b"\n")
         return
-    _tell(told, Console(highlight=False))
+    _tell(told)
 
 
 async def _statement(door: Door, asked: StatementQuestion) -> CancellationStatement:
@@ -110,17 +113,12 @@ async def _page(door: Door, asked: StatementQuestion) -> str:
         return await registry.matching.statement_page(asked)
 
 
-def _tell(told: CancellationStatement, console: Console) -> None:
+def _tell(told: CancellationStatement) -> None:
     stated = told.statement
-    console.print(f"Cancellation statement {told.statement_id}")
-    console.print(
-        f"of {told.registry} for {told.account_name}: {stated.energy_wh:,} Wh, {told.claimed_wh:,} claimed"
-    )
-    table = Table(
-        "production", "device", "source", "energy Wh", "beneficiary", "transaction", box=None, pad_edge=False
-    )
-    for each in stated.retirements:
-        table.add_row(
+    sys.stdout.write(f"Cancellation statement {told.statement_id}\nof {told.registry} for {told.account_name}\n")
+    sys.stdout.write(f"{stated.energy_wh:,} Wh are cancelled, {told.claimed_wh:,} Wh of them claimed\n\n")
+    rows = [
+        (
             each.production_starting_interval,
             each.device_name,
             each.energy_source,
@@ -128,4 +126,6 @@ def _tell(told: CancellationStatement, console: Console) -> None:
             each.beneficiary,
             each.tx_id,
         )
-    console.print(table)
+        for each in stated.retirements
+    ]
+    _print_table(_STATED, rows)

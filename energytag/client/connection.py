@@ -34,7 +34,7 @@ class NotFinished(Unavailable):
     """The registry has taken the action, and it is not done yet: ask for it by its id."""
 
     def __init__(self, action_id: str) -> None:
-        super().__init__(f"action {action_id} is still under way")
+        super().__init__(f"action {action_id} is still under way", ErrorCode.REGISTRY_UNAVAILABLE)
         self.action_id = action_id
 
 
@@ -194,7 +194,8 @@ def pause_secs(attempt: int, error: Exception) -> float:
 def _told(error: Exception, url: str) -> MetawattError:
     if isinstance(error, MetawattError):
         return error
-    return Unavailable(f"the registry at {url} does not answer: {error or type(error).__name__}")
+    message = f"the registry at {url} does not answer: {error or type(error).__name__}"
+    return Unavailable(message, ErrorCode.REGISTRY_UNAVAILABLE)
 
 
 def _seconds(text: str | None) -> float | None:
