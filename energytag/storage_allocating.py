@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from energytag.storage_records import (
 )
 from store.port import Document, Find, Reader
 
+_FIRST_PAGE: Final = 16
 MOST_BITS: Final = 4096
 """Longest numerator or denominator of energy; each new efficiency factor adds some 40 bits to those before it."""
 
@@ -117,12 +119,26 @@ async def charges_for(reader: Reader, sdr: Mapping[str, Any], choice: Any) -> li
         return scrs
     method = sdr["fields"]["scr_allocation_methodology"]
     store = store_of(sdr["device_id"], sdr["fields"]["charging_energy_source"])
-    descending = method == Method.LIFO
-    find = Find("open", {"open": store}, None, sdr["start_ms"] + 1, descending, limit=MOST_CHARGES + 1)
-    found = (await reader.find(SCRS, find)).documents
-    if method == Method.WEIGHTED_AVERAGE and len(found) > MOST_CHARGES:
+    find = Find("open", {"open": store}, None, sdr["start_ms"] + 1, method == Method.LIFO, limit=_FIRST_PAGE)
+    if method != Method.WEIGHTED_AVERAGE:
+        needed_wh = sdr["fields"]["discharge_energy"] / Fraction(sdr["factor"])
+        return (await _open(reader, find, needed_wh))[:MOST_CHARGES]
+    found = await _open(reader, replace(find, limit=MOST_CHARGES + 1), None)
+    if len(found) > MOST_CHARGES:
         raise EnergyLacking(f"a weighted average is of at most {MOST_CHARGES} charges that are not used up")
-    return found[:MOST_CHARGES]
+    return found
+
+
+async def _open(reader: Reader, find: Find, needed_wh: Fraction | None) -> list[Document]:
+    """Open charges until they have what is needed, None for all, or are more than a discharge may draw on."""
+    found: list[Document] = []
+    while True:
+        page = await reader.find(SCRS, find)
+        found += page.documents
+        is_enough = needed_wh is not None and sum(map(left_of, found)) >= needed_wh
+        if is_enough or page.last is None or len(found) > MOST_CHARGES:
+            return found
+        find = replace(find, limit=2 * find.limit, after=page.last)
 
 
 def allocated(scrs: Sequence[Document], sdr: Mapping[str, Any], choice: Any) -> Allocation:
