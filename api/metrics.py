@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api.limits import Bodies, Gate
-from overlay.measure import BUCKETS_SECS, Histogram
+from overlay.measure import Histogram
 
 
 class RouteMeter:
@@ -99,5 +99,5 @@ class HttpMetrics(Collector):
 
 def cumulated(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
     """Cumulative counts by upper bound, and the sum, as Prometheus wants them."""
-    bounds = [*map(str, BUCKETS_SECS), "+Inf"]
+    bounds = [*map(str, histogram.bounds_secs), "+Inf"]
     return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True)), histogram.total_secs

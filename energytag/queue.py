@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 import structlog
 
-from basket.funds import Treasury
-from config.errors import BadRequest, Busy, ErrorCode, Forbidden, Internal, MetawattError, NotFound, Unavailable
+from config.errors import BadRequest, Busy, Forbidden, Internal, MetawattError, NotFound, Unavailable
 from energytag.actions import Action, Kind
 from energytag.ground import RegistryGround
+from energytag.intake import Intake
+from energytag.measure import RegistryMeasures
 from energytag.packing import Planned, Run, pack
 from energytag.plan import Handler, Handlers, Made, Plan, Scene
 from energytag.records import ACTION_PARTS, ACTIONS
@@ -36,7 +36,6 @@ MOST_TOPICS: Final = 32
 TRANSACTIONS_AT_ONCE: Final = 4
 """Enough to share flushes; few enough that topics still remember what others have read of a transaction."""
 _PAUSE_SECS: Final = 1.0
-_LOOK_SECS: Final = 1.0
 _ATTEMPTS: Final = 5
 _REFUSALS: Final = (BadRequest, NotFound, Forbidden)
 
@@ -52,39 +51,20 @@ class Outcome:
 
 
 class Queue:
-    """One queue over one store. `open` before use; `run` is the one worker."""
+    """The worker of one store's actions: `run` is one task, in one process."""
 
-    def __init__(self, ground: RegistryGround, treasury: Treasury, handlers: Handlers, sender: Sender) -> None:
+    def __init__(self, ground: RegistryGround, handlers: Handlers, sender: Sender, intake: Intake) -> None:
         self._ground = ground
         self._store = ground.store
         self._handlers = handlers
-        self._treasury = treasury
         self._sender = sender
-        self._waiting: dict[str, Action] = {}
+        self._intake = intake
+        self.measures = RegistryMeasures()
         self._solo: set[str] = set()
         self._attempts: dict[str, int] = {}
         self._outcomes: dict[str, asyncio.Future[Outcome]] = {}
-        self._stirred = asyncio.Event()
-
-    @property
-    def depth(self) -> int:
-        """Actions that wait."""
-        return len(self._waiting)
 
     # Coming in
-
-    async def add(self, action: Action, also: Sequence[Write] = ()) -> None:
-        """Store an action, together with `also`; it is durable on return. `Busy` when too many wait;
-        `Conflict` when one of that id exists."""
-        if len(self._waiting) >= self._ground.settings.registry.waiting_actions:
-            raise Busy("too many actions wait", ErrorCode.OVERLOADED)
-        await self._store.commit([Insert(ACTIONS, action.document()), *also])
-        self._enqueue(action)
-
-    def _enqueue(self, action: Action) -> None:
-        if action.action_id not in self._waiting:
-            self._waiting[action.action_id] = action
-            self._stirred.set()
 
     def outcome(self, action_id: str) -> asyncio.Future[Outcome]:
         """What will become of an action that is in this process's queue."""
@@ -93,42 +73,24 @@ class Queue:
             future = self._outcomes[action_id] = asyncio.get_running_loop().create_future()
         return future
 
-    def forget(self, action_id: str) -> None:
-        """Nobody waits for this outcome any more."""
-        self._outcomes.pop(action_id, None)
-
     def handler(self, kind: Kind) -> Handler:
         return self._handlers[kind]
-
-    async def look(self) -> None:
-        """Find actions that other processes, or an earlier run, have stored."""
-        after = None
-        while True:
-            page = await self._store.find(ACTIONS, Find("queued", {"queued": 1}, limit=500, after=after))
-            for document in page.documents:
-                self._enqueue(Action.read(document))
-            after = page.last
-            if after is None:
-                return
 
     # The worker
 
     async def run(self) -> None:
         """Work off the queue until cancelled."""
         while True:
-            if not self._waiting:
-                await self._wait()
-            if self._waiting and not await self._safe_round():
+            if not self._intake.waiting:
+                await self._intake.wait()
+            if self._intake.is_time_to_look:
+                await self._safe_look()
+            if self._intake.waiting and not await self._safe_round():
                 await asyncio.sleep(_PAUSE_SECS)
 
-    async def _wait(self) -> None:
-        self._stirred.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_SECS):
-                await self._stirred.wait()
-                return
+    async def _safe_look(self) -> None:
         try:
-            await self.look()
+            await self._intake.look()
         except MetawattError as error:
             log.warning("the queue cannot be read", reason=error.message)
 
@@ -136,7 +98,7 @@ class Queue:
         try:
             return await self.round()
         except Unavailable as error:
-            log.warning("actions wait", reason=error.message, waiting=len(self._waiting))
+            log.warning("actions wait", reason=error.message, waiting=len(self._intake.waiting))
         except (Busy, Conflict) as error:
             log.info("actions are tried again", reason=error.message)
         except Exception:
@@ -149,7 +111,7 @@ class Queue:
         planned: list[Planned] = []
         outputs = 0
         most = self._ground.settings.registry.actions_per_round
-        for action in list(islice(self._waiting.values(), most)):
+        for action in list(islice(self._intake.waiting.values(), most)):
             alone = action.action_id in self._solo
             handler = self._handlers[action.kind]
             blocked = handler.reads_holdings and action.account_id in scene.touched
@@ -230,11 +192,12 @@ class Queue:
                 each.action = decided
         if writes:
             await self._store.commit(writes)
-            self._waiting.update((each.action.action_id, each.action) for each in planned)
+            self._intake.waiting.update((each.action.action_id, each.action) for each in planned)
 
     async def _send(self, run: Run, is_only: bool, turns: asyncio.Semaphore) -> None:
         async with turns:
             made = await self._sender.send(run, lambda txid_hex: self._alongside(run, is_only, txid_hex))
+        self.measures.sent(run.pieces)
         position = 0
         for share in run.shares:
             count = sum(piece.outputs for piece in share.pieces)
@@ -346,7 +309,7 @@ class Queue:
         document = again.document()
         expect = {"state": action.state.value, "queued": None}
         await self._store.commit([Patch(ACTIONS, document.pop("_id"), document, expect=expect)])
-        self._enqueue(again)
+        self._intake.enqueue(again)
 
     def _again(self, action: Action) -> bool:
         """Whether an action that met a conflict is to be tried once more."""
@@ -363,9 +326,10 @@ class Queue:
         return Patch(ACTIONS, key, document, expect={"state": before.state.value, "queued": 1})
 
     def _done(self, action: Action, made: Sequence[Made] = ()) -> None:
-        self._waiting.pop(action.action_id, None)
+        self._intake.waiting.pop(action.action_id, None)
         self._solo.discard(action.action_id)
         self._attempts.pop(action.action_id, None)
+        self.measures.settled(action)
         future = self._outcomes.pop(action.action_id, None)
         if future is not None and not future.done():
             future.set_result(Outcome(action, tuple(made)))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from basket.funds import Treasury
-from config.errors import ErrorCode, MetawattError, NotFound
+from config.errors import ErrorCode, NotFound
 from energytag import (
     acting,
     consumption,
@@ -25,6 +25,7 @@ from energytag import (
 from energytag.actions import Action, Kind, new_id
 from energytag.completing import complete
 from energytag.ground import RegistryGround
+from energytag.intake import LOOK_SECS, Intake
 from energytag.plan import Handler
 from energytag.queue import Outcome, Queue
 from energytag.records import ACTIONS
@@ -32,22 +33,32 @@ from energytag.sending import Deliver, Sender
 from overlay.clock import Sequence as Numbers
 from store.port import Conflict, Write
 
-_POLL_SECS: Final = 0.05
+_POLL_SECS: Final = 0.025
+_LONGEST_POLL_SECS: Final = 0.5
 _IN_TURN: Final = (directory, acting, creating, publishing, recurring, imports, measurements, consumption, storage)
 
 log = structlog.get_logger("metawatt.registry")
 
 
 class Registry:
-    """Actions come in by `act`. One process, the `primary`, works them off; the others store and wait."""
+    """Actions come in by `act`. One process, the `primary`, works them off; the others store and wait.
+    `look_secs` is how often the primary looks for what others have stored."""
 
     def __init__(
-        self, ground: RegistryGround, treasury: Treasury, deliver: Deliver, *, primary: bool = True
+        self,
+        ground: RegistryGround,
+        treasury: Treasury,
+        deliver: Deliver,
+        *,
+        primary: bool = True,
+        look_secs: float = LOOK_SECS,
     ) -> None:
         self.ground = ground
         self.treasury = treasury
         self.sender = Sender(ground, treasury, deliver)
-        self.queue = Queue(ground, treasury, _handlers(ground), self.sender)
+        most = ground.settings.registry.waiting_actions
+        self.intake = Intake(ground.store, most, is_worker=primary, look_secs=look_secs)
+        self.queue = Queue(ground, _handlers(ground), self.sender, self.intake)
         self._numbers = Numbers(ground.now_ms)
         self._primary = primary
         self._worker: asyncio.Task[None] | None = None
@@ -55,7 +66,7 @@ class Registry:
     async def start(self) -> None:
         """Take up what an earlier run left, and begin to work."""
         if self._primary:
-            await self.queue.look()
+            await self.intake.look()
             self._worker = asyncio.create_task(self.queue.run(), name="registry queue")
 
     async def stop(self) -> None:
@@ -84,15 +95,14 @@ class Registry:
         action = Action(
             action_id or new_id(now_ms), self._numbers.next(), kind, request, now_ms, user_id, account_id
         )
-        waiting = self.queue.outcome(action.action_id) if self._primary else None
+        waiting = None
         try:
-            await self.queue.add(action, also)
+            await self.intake.add(action, also)
+            # The worker has not had its turn since.
+            waiting = self.queue.outcome(action.action_id) if self._primary else None
         except Conflict:
             if action_id is None:
                 raise
-        except MetawattError:
-            self.queue.forget(action.action_id)
-            raise
         wait_secs = self.ground.settings.registry.action_wait_secs if wait_secs is None else wait_secs
         return await self._outcome(action.action_id, waiting, wait_secs)
 
@@ -103,12 +113,14 @@ class Registry:
         return Outcome(await self.action(action_id))
 
     async def _poll(self, action_id: str) -> Outcome:
-        """Wait for another process to deal with the action."""
+        """Wait for somebody else to deal with the action."""
+        pause_secs = _POLL_SECS
         while True:
             action = await self.action(action_id)
             if action.is_settled:
                 return Outcome(action)
-            await asyncio.sleep(_POLL_SECS)
+            await asyncio.sleep(pause_secs)
+            pause_secs = min(_LONGEST_POLL_SECS, pause_secs * 1.25)
 
     async def action(self, action_id: str) -> Action:
         """`NotFound(ACTION_UNKNOWN)` when there is none."""
@@ -129,7 +141,10 @@ class Registry:
     async def complete(self, action_id: str, beef: bytes) -> Outcome:
         """Take in the transaction that a user's wallet signed for an action."""
         action = await self.action(action_id)
-        return await complete(self.ground, self.sender, self.queue.handler(action.kind), action, beef)
+        outcome = await complete(self.ground, self.sender, self.queue.handler(action.kind), action, beef)
+        if outcome.made:
+            self.queue.measures.signed(outcome.action)
+        return outcome
 
 
 def _handlers(ground: RegistryGround) -> dict[Kind, Handler]:

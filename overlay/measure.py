@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Final
 
@@ -33,16 +33,17 @@ BUCKETS_SECS: Final = (
 
 
 class Histogram:
-    """How often a time fell below each of `BUCKETS_SECS`, and their sum."""
+    """How often a time fell below each of `bounds_secs`, and their sum."""
 
-    __slots__ = ("counts", "total_secs")
+    __slots__ = ("bounds_secs", "counts", "total_secs")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_SECS) + 1)
+    def __init__(self, bounds_secs: Sequence[float] = BUCKETS_SECS) -> None:
+        self.bounds_secs = bounds_secs
+        self.counts = [0] * (len(bounds_secs) + 1)
         self.total_secs = 0.0
 
     def observe(self, secs: float) -> None:
-        self.counts[bisect_left(BUCKETS_SECS, secs)] += 1
+        self.counts[bisect_left(self.bounds_secs, secs)] += 1
         self.total_secs += secs
 
 
