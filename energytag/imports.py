@@ -260,15 +260,20 @@ def _issue(bundle: Bundle, holder: Holder, action: Action) -> Issue:
         "proven": action.request["proven"],
     }
     attributes = {**kept, "account_id": holder.account_id, ATTRIBUTE: origin}
-    return Issue(attributes, bundle.range, holder, _recorder(origin, action), {"note": {"import": origin}})
+    return Issue(attributes, bundle.range, holder, _recorder(action), {"note": {"import": origin}})
 
 
-def _recorder(origin: Mapping[str, Json], action: Action) -> Recorder:
+def _recorder(action: Action) -> Recorder:
     """Keeps whence the new issuance came, which also bars its way in again."""
 
     def record(made: Made) -> list[Write]:
         assert made.token is not None
-        row = {"_id": made.token.issuance_id, "ranges": _EVERYTHING, "rev": 0, "source": dict(origin)}
-        return [Insert(IMPORTED, row | {"action_id": action.action_id})]
+        return [Insert(IMPORTED, imported_here(made.token, action.action_id))]
 
     return record
+
+
+def imported_here(token: Token, action_id: str) -> Document:
+    """The row of an issuance that was made for an import."""
+    source = token.bundle.attributes[ATTRIBUTE]
+    return {"_id": token.issuance_id, "ranges": _EVERYTHING, "rev": 0, "source": source, "action_id": action_id}

@@ -15,15 +15,20 @@ from typing import Final, TypeAlias
 from basket.keyring import Keyring
 from certificates.ranges import Range, merge
 from config.errors import NotFound
-from energytag import rebuild_directory, rebuild_measurements
+from energytag import rebuild_directory, rebuild_measurements, rebuild_storage
 from energytag.accounts import holder_of
 from energytag.actions import Action
 from energytag.compose import ANYONE, lock_for
 from energytag.consumption import CONSUMPTION
+from energytag.imports import IMPORTED
 from energytag.intervals import interval_row, series_key
 from energytag.measurements import MEASUREMENTS
 from energytag.plan import Holder
+from energytag.rebuild_imports import Imports
+from energytag.rebuild_recurring import Series
 from energytag.records import ACTION_PARTS, ACTIONS, BASKET, DIRECTORY, INTERVALS, NUMBERS
+from energytag.recurring import RECURRING
+from energytag.storage_records import COLLECTIONS as STORAGE_RECORDS
 from lookup.records import CERTIFICATES
 from lookup.standing import applying, notices_for
 from overlay.records import RAWS
@@ -34,8 +39,19 @@ Progress: TypeAlias = Callable[[int, int], None]
 Log: TypeAlias = Callable[[Action], Sequence[Write]]
 
 _BATCH: Final = 500
-_LOGS: Final[tuple[Log, ...]] = (rebuild_directory.writes_of, rebuild_measurements.writes_of)
-_LOGGED: Final[tuple[Collection, ...]] = (*DIRECTORY, MEASUREMENTS, CONSUMPTION)
+_LOGS: Final[tuple[Log, ...]] = (
+    rebuild_directory.writes_of,
+    rebuild_measurements.writes_of,
+    rebuild_storage.writes_of,
+)
+_LOGGED: Final[tuple[Collection, ...]] = (
+    *DIRECTORY,
+    MEASUREMENTS,
+    CONSUMPTION,
+    RECURRING,
+    IMPORTED,
+    *STORAGE_RECORDS,
+)
 _DERIVED: Final[tuple[Collection, ...]] = (INTERVALS, NUMBERS, BASKET)
 
 
@@ -44,9 +60,16 @@ async def rebuild(store: Store, keyring: Keyring, progress: Progress | None = No
     be whole, and no node may be at work. An interrupted rebuild is simply begun again."""
     for collection in (*_LOGGED, *_DERIVED):
         await _empty(store, collection)
+    series, imports = Series(), Imports()
     async for documents in _pages(store, ACTIONS, "seq"):
-        actions = map(Action.read, documents)
+        actions = [Action.read(document) for document in documents]
         await store.commit([write for action in actions for log in _LOGS for write in log(action)])
+        series.take(actions)
+        imports.take(actions)
+    writes = [*series.writes(), *await imports.writes(store)]
+    for start in range(0, len(writes), _BATCH):
+        await store.commit(writes[start : start + _BATCH])
+    await store.commit(await rebuild_storage.issued_writes(store))
     return await _Overlay(store, keyring, await _unfinished(store)).rebuild(progress)
 
 

@@ -22,7 +22,7 @@ import orjson
 from config.errors import BadRequest, ErrorCode, NotFound
 from energytag.access import demand_on
 from energytag.accounts import account
-from energytag.actions import Action, Kind, State
+from energytag.actions import Action, Kind
 from energytag.cancellations import Cancellations
 from energytag.claims import Claims
 from energytag.ground import RegistryGround
@@ -32,7 +32,7 @@ from energytag.records import ACTIONS
 from energytag.schedule import Schedule, Unit, moment_of, ms_of
 from energytag.transfers import Transfers
 from energytag.users import requester
-from store.port import Collection, Document, Find, Index, Insert, Patch, Put, Reader, Write
+from store.port import Collection, Document, Find, Index, Insert, Patch, Reader, Write
 
 RECURRING: Final = Collection(
     "energytag_recurring",
@@ -246,7 +246,7 @@ async def _enqueue(document: Document, act: Act) -> bool:
     somebody else was faster."""
     occurrence, request = document["occurrence"], occurrence_request(document)
     expected = {"occurrence": occurrence, "state": ACTIVE}
-    moved_on = Patch(RECURRING, document["_id"], _after(request), expect=expected)
+    moved_on = Patch(RECURRING, document["_id"], after(request), expect=expected)
     try:
         await act(
             Kind.RECURRING_RUN,
@@ -262,7 +262,7 @@ async def _enqueue(document: Document, act: Act) -> bool:
     return True
 
 
-def _after(request: Mapping[str, Any]) -> dict[str, Any]:
+def after(request: Mapping[str, Any]) -> dict[str, Any]:
     """What is changed of a series by the occurrence that a request stands for."""
     coming = request["next_datetime"]
     return {
@@ -313,19 +313,3 @@ async def occurrences_of(reader: Reader, document: Document, most: int) -> list[
     ids = [occurrence_id(document["_id"], number) for number in range(max(0, last - most), last)]
     found = await reader.get_many(ACTIONS, list(ids))
     return [Action.read(found[each]) for each in reversed(ids) if each in found]
-
-
-def writes_of(action: Action) -> list[Write]:
-    """What an action did to the series, for building them anew from the log. Actions come in their order; an
-    occurrence has moved its series on whatever became of it."""
-    resolved = action.state is State.RESOLVED
-    if action.kind in SERIES and resolved:
-        series = SERIES[action.kind]
-        return [Put(RECURRING, record(action, series, series.schedule(action.request)))]
-    if action.kind is Kind.RECURRING_RUN:
-        changes = _after(action.request)
-    elif action.kind is Kind.RECURRING_STOP and resolved:
-        changes = {"state": STOPPED, "next_ms": None}
-    else:
-        return []
-    return [Patch(RECURRING, action.request["recurring_id"], changes, must_exist=False)]

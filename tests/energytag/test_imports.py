@@ -20,6 +20,7 @@ from energytag.models.certificates import GranularCertificateQuery
 from energytag.models.common import InvalidFields, read
 from energytag.models.imports import CertificateImport
 from energytag.queries import query
+from energytag.rebuild import rebuild
 from energytag.records import DEVICES
 from energytag.source_proofs import ProofInvalid, parents_first
 from lookup.records import CERTIFICATES
@@ -27,7 +28,7 @@ from overlay.builder import Coin, coins_of, write_beef
 from overlay.envelope import parse_envelope
 from overlay.keys import PrivateKey
 from overlay.transaction import Transaction
-from store.port import Put
+from store.port import Find, Put
 from tests.energytag.kit import ACCOUNT, RegistryNode, device_row
 from tests.overlay.kit import Chain
 from tests.sample import ATTRIBUTES
@@ -186,6 +187,20 @@ async def test_an_import_that_takes_several_transactions(registry: RegistryNode)
 async def test_more_bundles_than_an_action_may_have(registry: RegistryNode) -> None:
     with pytest.raises(InvalidFields):
         body(*[foreign()] * 20_001)
+
+
+async def test_the_log_and_the_overlay_tell_again_what_was_imported(registry: RegistryNode) -> None:
+    await bring_in(registry, foreign(1), foreign(2))
+    await bring_in(registry, foreign(1, bundle_id_range_start=1001, bundle_id_range_end=2000))
+    await bring_in(registry, foreign(2))
+    assert await rebuild(registry.store, registry.keyring) == 3
+    await registry.populate()
+    kept = {row["_id"]: row for row in (await registry.store.find(IMPORTED, Find())).documents}
+    assert len(kept) == 5
+    assert kept[str(foreign(1)["issuance_id"])]["ranges"] == [[1, 2000]]
+    for bundle in (*await held(registry), foreign(2)):
+        again = await bring_in(registry, bundle)
+        assert again.error["code"] == "ERR_IMPORT_INVALID"
 
 
 # Tables

@@ -12,6 +12,7 @@ from config.errors import NotFound
 from energytag import recurring
 from energytag.actions import Action, Kind, State
 from energytag.models.common import moment_of_ms
+from energytag.rebuild import rebuild
 from energytag.records import ACTIONS, MEMBERSHIPS, USERS
 from energytag.recurring import RECURRING, occurrence_id, occurrences_of, series_of
 from lookup.records import CERTIFICATES
@@ -276,3 +277,26 @@ async def test_a_series_that_is_not_there(registry: RegistryNode) -> None:
     outcome = await registry.act(Kind.RECURRING_STOP, {"recurring_id": "nowhere"})
     assert outcome.action.error is not None
     assert outcome.action.error["code"] == "ERR_RECORD_UNKNOWN"
+
+
+async def test_the_log_gives_the_series_again(registry: RegistryNode, clock: Clock) -> None:
+    await registry.issue(0, 5)
+    finished = await begin(registry, transfer(clock))
+    stopped = await begin(registry, transfer(clock, number_of_recurring_transfers=None))
+    going_on = await begin(registry, transfer(clock, recurring_transfer_period_units="months"))
+    clock.now_ms += DAY_MS
+    await run_due(registry)
+    # An occurrence that is in the queue behind the stop: it comes to nothing, and does not begin the series anew.
+    clock.now_ms += DAY_MS
+    await registry.registry.stop()
+    act = registry.registry.act
+    await act(Kind.RECURRING_STOP, {"recurring_id": stopped}, user_id=None, account_id=ACCOUNT, wait_secs=0)
+    await recurring.due(registry.registry.ground, act)
+    await registry.registry.start()
+    await settled(registry, occurrence_id(stopped, 1))
+    clock.now_ms += DAY_MS
+    await run_due(registry)
+    before = [await series_of(registry.store, each) for each in (finished, stopped, going_on)]
+    assert [each["state"] for each in before] == ["finished", "stopped", "active"]
+    await rebuild(registry.store, registry.keyring)
+    assert [await series_of(registry.store, each) for each in (finished, stopped, going_on)] == before
