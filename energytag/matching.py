@@ -1,7 +1,9 @@
 """Matching of an account: its consumption against the certificates that were retired for it.
 
 What counts as retired for an account: certificates Cancelled or Claimed that stand in it and whose beneficiary
-is the account itself, whoever cancelled them. What it cancelled for somebody else counts for that one.
+is the account itself, whoever cancelled them. What it cancelled for somebody else counts for that one. What backs
+a storage charge counts for nobody: its energy is consumed when it comes out of the store, with certificates of its
+own.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any, Final
 from certificates import matching
 from certificates.matching import HOUR_SECS, Flow, Granularity, Hours, Window
 from energytag.accounts import account
+from energytag.charged import charged_in
 from energytag.consumption import CONSUMPTION
 from energytag.ground import RegistryGround
 from energytag.models.common import moment_of_ms
@@ -144,10 +147,11 @@ async def _cancelled(ground: RegistryGround, question: MatchingQuestion, who: Pa
     if question.zone is not None:
         equals = {**equals, "zone": (question.zone,)}
     filters = Filters(equals, period_start=start - HOUR_SECS, period_end=end + HOUR_SECS)
+    charged = await charged_in(ground.store, question.account_id, start - HOUR_SECS, end + HOUR_SECS)
     async for each in retired_of(ground.store, filters, ground.now_ms() // 1000):
         if each.beneficiary.is_one_of(who.identities, who.names):
-            record = each.record
-            yield Flow(record["zone"], record["period_start"], record["period_end"], each.energy_wh)
+            record, energy_wh = each.record, each.energy_wh - each.charged_wh(charged)
+            yield Flow(record["zone"], record["period_start"], record["period_end"], energy_wh)
 
 
 def _moment(secs: int) -> str:

@@ -14,6 +14,7 @@ from certificates.document import Json
 from certificates.lifecycle import Status
 from certificates.ranges import Range, subtract
 from config.errors import BadRequest, ErrorCode
+from energytag.charged import Charged
 from energytag.holdings import load, shown
 from energytag.plan import Holding
 from lookup.filters import Filters
@@ -60,7 +61,15 @@ class Retired:
 
     @property
     def energy_wh(self) -> int:
-        return sum(each.quantity for each in self.parts) * int(self.record["face_value"])
+        return self._energy_wh(self.parts)
+
+    def charged_wh(self, charged: Charged) -> int:
+        """What of the energy went into a store."""
+        backing = charged.get(self.record["issuance_id"])
+        return self.energy_wh - self._energy_wh(subtract(self.parts, backing)) if backing else 0
+
+    def _energy_wh(self, parts: Iterable[Range]) -> int:
+        return sum(each.quantity for each in parts) * int(self.record["face_value"])
 
     @property
     def beneficiary(self) -> Beneficiary:

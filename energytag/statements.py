@@ -18,6 +18,7 @@ from certificates.ranges import Range, merge
 from config.errors import ErrorCode, NotFound
 from energytag.accounts import account
 from energytag.actions import Action
+from energytag.charged import charged_in
 from energytag.ground import RegistryGround
 from energytag.models.common import secs_of, written
 from energytag.models.matching import (
@@ -97,8 +98,23 @@ async def state_cancellations(ground: RegistryGround, question: StatementQuestio
         registry=ground.settings.registry.issuing_body,
         account_name=name,
         claimed_wh=sum(each.energy_wh for each in retired if each.is_spent),
+        charged_wh=await _charged_wh(ground.store, retired),
         timestamp_proofs={txid[::-1].hex(): proofs[txid].told() for txid in txids if txid in proofs},
     )
+
+
+async def _charged_wh(reader: Reader, retired: Sequence[Retired]) -> int:
+    """What of the energy went into a store, Wh."""
+    by_account: dict[str, list[Retired]] = defaultdict(list)
+    for each in retired:
+        by_account[each.record["account_id"]].append(each)
+    charged_wh = 0
+    for account_id, own in by_account.items():
+        start = min(each.record["period_start"] for each in own)
+        end = max(each.record["period_end"] for each in own)
+        charged = await charged_in(reader, account_id, start, end)
+        charged_wh += sum(each.charged_wh(charged) for each in own)
+    return charged_wh
 
 
 async def _retired_in(ground: RegistryGround, question: StatementQuestion) -> list[Retired]:

@@ -224,11 +224,13 @@ class Statement(Reply):
 class CancellationStatement(Reply):
     """A statement with what may change about it. `statement_id` is the SHA-256 of the canonical JSON (RFC 8785)
     of `statement`: the same cancellations give the same statement, however their proofs stand and whatever was
-    claimed since. `timestamp_proofs` are by `tx_id`."""
+    claimed since, or charged into a store (which covers no consumption by itself). `timestamp_proofs` are by
+    `tx_id`."""
 
     statement_id: str
     statement: Statement
     registry: str
     account_name: str
     claimed_wh: int
+    charged_wh: int
     timestamp_proofs: dict[str, dict[str, Any]]

@@ -13,10 +13,18 @@ from energytag import residual, retired
 from energytag.actions import Kind
 from energytag.matching import match_account
 from energytag.models.common import InvalidFields, read
-from energytag.models.matching import Matching, MatchingQuestion, ResidualMixReply, ResidualQuestion
+from energytag.models.matching import (
+    Matching,
+    MatchingQuestion,
+    ResidualMixReply,
+    ResidualQuestion,
+    StatementQuestion,
+)
 from energytag.residual import residual_mix
 from energytag.retired import TooMuch
+from energytag.statements import state_cancellations
 from tests.energytag.kit import ACCOUNT, DEVICE, OTHER_ACCOUNT, RegistryNode, moment, readings
+from tests.energytag.storage_kit import Battery
 from tests.overlay.kit import Clock
 
 
@@ -191,3 +199,15 @@ async def test_an_interval_counts_for_the_time_in_which_it_begins(registry: Regi
     answer = await ask_mix(registry, start=moment(1), end=moment(3))
     assert [(each.production_wh, each.issued_wh) for each in answer.sources] == [(2000, 2000)]
     assert (await ask_mix(registry, zone="DE-LU")).sources == []
+
+
+async def test_certificates_that_back_a_charge_cover_nothing(registry: RegistryNode) -> None:
+    battery = Battery(registry)
+    await battery.open()
+    await battery.charged(0, 1000)
+    await battery.cancelled(1, 1000)
+    await consume(registry, ACCOUNT, "NL", 800, 800)
+    assert (await ask(registry)).totals["hour"].matched_wh == 800
+    question = read(StatementQuestion, {"account_id": ACCOUNT, "start": moment(0), "end": moment(4)})
+    told = await state_cancellations(registry.registry.ground, question)
+    assert (told.statement.energy_wh, told.charged_wh) == (2000, 1000)
