@@ -7,7 +7,7 @@ that come: a plan may lead to more than was asked for, never to less.
 The choice, first that fits:
 
 1. `issuance`, `owner`: an identity, few records.
-2. `device`, `account`: a run of one meter's or one holder's records, kept by period.
+2. `device`, `account`: a run of one meter's records, or of one holder's of one status, kept by period.
 3. `live_country_source`, kept by admission, when both are given.
 4. `other_status…`, when only other statuses than Active are asked for.
 5. `live_country`, `live_source`, kept by admission.
@@ -19,23 +19,35 @@ whole, within the scan budget, and sorted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from typing import Final
 
-from certificates.lifecycle import Status
+from certificates.lifecycle import EXPIRING, WITHDRAWABLE, Status
 from lookup.filters import Filters
 from lookup.query import Sort
+from lookup.records import OTHER_STATUSES, UNKNOWN_STATUS
 from lookup.standing import LOST
 from store.port import Find, Scalar
 
 MOST_WALKS: Final = 32
-"""Walks that are merged for one answer."""
+"""Walks that are merged for one answer; of an account's, each counts once for all its statuses."""
 _SHOWN_AS_ACTIVE: Final = frozenset({Status.ACTIVE, Status.EXPIRED, Status.WITHDRAWN})
 """Statuses that a record may show whose token says Active."""
-_OTHERS: Final = tuple(status.value for status in Status if status not in (Status.ACTIVE, Status.EXPIRED))
+_STANDING: Final = "standing"
+"""A filter of the planner's own: the values of `other_status` that a record of the wanted statuses may have."""
+_MAY_SHOW_AS: Final[Mapping[str, tuple[Scalar, ...]]] = {
+    Status.ACTIVE: (None,),
+    Status.EXPIRED: (None, *sorted(status.value for status in EXPIRING - {Status.ACTIVE})),
+    Status.WITHDRAWN: (
+        None,
+        *sorted(status.value for status in WITHDRAWABLE - {Status.ACTIVE}),
+        Status.WITHDRAWN.value,
+    ),
+}
+_ALL_STANDINGS: Final = (None, *OTHER_STATUSES, UNKNOWN_STATUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,7 @@ _PATHS: Final = (
     _Path("issuance", ("issuance_id",), "seq", may_gather=True),
     _Path("owner", ("owner_key",), "seq", may_gather=True),
     _Path("device", ("device_id",), "period_start", may_gather=True),
-    _Path("account", ("account_id",), "period_start", is_live=True, may_gather=True),
+    _Path("account", ("account_id", _STANDING), "period_start", is_live=True, may_gather=True),
     _Path("live_country_source", ("country", "energy_source"), "seq", is_live=True),
     _Path("other_status", ("other_status",), "seq"),
     _Path("other_status_period", ("other_status",), "period_start"),
@@ -106,25 +118,31 @@ def plan(filters: Filters, sort: Sort) -> Plan:
 
 def _fixed(filters: Filters) -> dict[str, tuple[Scalar, ...]]:
     fixed = dict(filters.equals)
+    fixed[_STANDING] = _standings(filters.statuses)
     if filters.statuses and not _SHOWN_AS_ACTIVE & set(filters.statuses):
-        fixed["other_status"] = tuple(status for status in _OTHERS if status in filters.statuses)
+        fixed["other_status"] = tuple(status for status in OTHER_STATUSES if status in filters.statuses)
     return fixed
+
+
+def _standings(statuses: Sequence[str]) -> tuple[Scalar, ...]:
+    if not statuses:
+        return _ALL_STANDINGS
+    return tuple(dict.fromkeys(each for status in statuses for each in _MAY_SHOW_AS.get(status, (status,))))
 
 
 def _fits(path: _Path, fixed: Mapping[str, tuple[Scalar, ...]], sort: Sort) -> bool:
     if not all(name in fixed for name in path.filters):
         return False
-    count = prod(len(fixed[name]) for name in path.filters)
+    count = prod(len(fixed[name]) for name in path.filters if name != _STANDING)
     return count <= MOST_WALKS and (path.may_gather or path.kept_by == sort.field)
 
 
 def _walks(path: _Path, fixed: Mapping[str, tuple[Scalar, ...]], filters: Filters) -> list[Walk]:
     always: dict[str, Scalar] = {"live": 1} if path.is_live else {}
     lower, upper = _bounds(path.kept_by, filters)
+    fields = ["other_status" if name == _STANDING else name for name in path.filters]
     choices = product(*(fixed[name] for name in path.filters))
-    return [
-        Walk(path.index, always | dict(zip(path.filters, choice, strict=True)), lower, upper) for choice in choices
-    ]
+    return [Walk(path.index, always | dict(zip(fields, choice, strict=True)), lower, upper) for choice in choices]
 
 
 def _bounds(kept_by: str, filters: Filters) -> tuple[int | None, int | None]:

@@ -8,7 +8,7 @@ few, because each costs every admission a write; those of a new certificate are:
 - `live_period`: all by production interval. New certificates are of the last hours, so it grows at a few ends,
   too. A window holds the certificates of one time, of which the other filters are few enough to be met.
 - `account`, `device`: by production interval, for holders and for one meter's history. As many runs as there
-  are accounts and devices.
+  are accounts and devices; an account's certificates are apart by status, since what is retired stays for ever.
 - `issuance`, `owner`: identities, scattered by nature; one dirty page each. They make provenance, ranges and
   a wallet's own search possible at any size.
 
@@ -90,7 +90,7 @@ CERTIFICATES: Final = Collection(
         Index("live_source", ("live", "energy_source", "seq"), partial=True),
         Index("live_country_source", ("live", "country", "energy_source", "seq"), partial=True),
         Index("live_period", ("live", "period_start"), partial=True),
-        Index("account", ("live", "account_id", "period_start"), partial=True),
+        Index("account", ("live", "account_id", "other_status", "period_start"), partial=True),
         Index("device", ("device_id", "period_start"), partial=True),
         Index("issuance", ("issuance_id", "seq"), partial=True),
         Index("owner", ("owner_key", "seq"), partial=True),
@@ -119,6 +119,11 @@ _DAY_SECS = 86_400
 _DEVICE_DIGEST_BYTES = 16
 
 
+OTHER_STATUSES: Final = tuple(status.value for status in Status if status not in (Status.ACTIVE, Status.EXPIRED))
+UNKNOWN_STATUS: Final = "other"
+"""`other_status` of a first token whose own word for its status is none of EnergyTag's."""
+
+
 def topics_text(topics: Sequence[str]) -> str:
     """Topic names as a record holds them; no name has a space in it (BRC-87)."""
     return " ".join(sorted(topics))
@@ -131,11 +136,17 @@ def _whereabouts(event: OutputAdmitted, owner_key: bytes, status: str) -> Docume
         "seq": event.ref.seq,
         "live": 1,
         "status": status,
-        "other_status": None if status == Status.ACTIVE else status,
+        "other_status": _other_status(status),
         "owner_key": owner_key,
         "height": event.height,
         "topics": topics_text(event.topics),
     }
+
+
+def _other_status(status: str) -> str | None:
+    if status == Status.ACTIVE:
+        return None
+    return status if status in OTHER_STATUSES else UNKNOWN_STATUS
 
 
 def certificate_record(event: OutputAdmitted, token: Token) -> Document | None:
