@@ -123,23 +123,20 @@ def _alike(name: str, stated: Json, sdr: Document) -> bool:
 
 def _claim(scene: Scene, sdr: Document, action: Action) -> Plan:
     """The record's new state, as a plan of writes: none when an earlier run has decided this already."""
-    draft = Draft(scene)
-    if sdr["issued_by"] != action.action_id:
+    if action.memo is None:
+        draft = Draft(scene)
         draft.change(SDRS, sdr, {"issued_by": action.action_id, "sdgc": None})
         return draft.plan(sdr["_id"])
-    return replace(draft.plan(sdr["_id"]), result=_as_decided(sdr))
-
-
-def _as_decided(sdr: Document) -> dict[str, Any]:
-    return {"id": sdr["_id"], "documents": [{"collection": SDRS.name, "document": sdr}], "removed": []}
+    documents = [{"collection": SDRS.name, "document": {**sdr, "issued_by": action.action_id}}]
+    return Plan(result={"id": sdr["_id"], "documents": documents, "removed": []})
 
 
 def _recorder(sdr_id: str, action_id: str) -> Recorder:
-    """Notes in the record what was issued from it."""
+    """Notes in the record what was issued from it. The decision has claimed it; a rebuild, which knows of finished
+    actions only, may have forgotten that since."""
 
     def record(made: Made) -> Sequence[Write]:
         assert made.token is not None
-        changes = {"sdgc": made.token.issuance_id}
-        return [Patch(SDRS, sdr_id, changes, expect={"issued_by": action_id})]
+        return [Patch(SDRS, sdr_id, {"issued_by": action_id, "sdgc": made.token.issuance_id})]
 
     return record

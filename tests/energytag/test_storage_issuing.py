@@ -14,6 +14,7 @@ from energytag.actions import Action, Kind, State
 from energytag.models.common import read, written
 from energytag.models.storage import StorageBundle, StorageLineage
 from energytag.plan import Issue, Scene
+from energytag.rebuild import rebuild
 from energytag.rebuild_storage import issued_writes, writes_of
 from energytag.records import ACTIONS, DEVICES
 from energytag.storage_issuing import StorageIssuing
@@ -252,6 +253,17 @@ async def test_the_log_gives_the_records_again(battery: Battery, tmp_path: Path)
     await copy.commit([Patch(SDRS, first, {"sdgc": issued})])
     assert await everything(copy) == await everything(store)
     await copy.close()
+
+
+async def test_a_rebuild_gives_the_records_again(battery: Battery, sdr_id: str) -> None:
+    store, registry = battery.registry.store, battery.registry
+    await battery.act(Kind.ISSUE_SDGC, bundle(2, 900))
+    before = await everything(store)
+    assert len(before[SDRS.name]) == 1
+    await registry.registry.stop()
+    await rebuild(store, registry.keyring)
+    assert await everything(store) == before
+    assert sdr_id
 
 
 async def test_certificates_tell_what_was_issued_from_which_discharge(battery: Battery, sdr_id: str) -> None:
