@@ -19,6 +19,7 @@ from energytag.sending import Sender, check_admitted
 from energytag.signing import Prepared, check_signed
 from overlay.admission import AlongsideConflict
 from overlay.envelope import Envelope, parse_envelope
+from overlay.records import SPENDS
 from overlay.steak import Steak
 from overlay.transaction import outpoint
 from store.port import Patch, Write
@@ -34,13 +35,15 @@ async def complete(
     ground: RegistryGround, sender: Sender, handler: Handler, action: Action, beef: bytes
 ) -> Outcome:
     """The action, resolved. Raises `NotAwaited`, `BadRequest(SIGNED_OTHERWISE)`, or what the submission of the
-    transaction raises; the action then waits as before."""
+    transaction raises; the action then waits as before. `BadRequest(STATUS_FORBIDS)` when its certificates have
+    gone elsewhere: it is rejected."""
     if action.state is State.RESOLVED and _is_repeat(action, beef, ground):
         return Outcome(action)
     if not action.awaits_signature or action.memo is None:
         raise NotAwaited
     envelope = check_signed(Prepared.from_json(action.memo["prepared"]), beef, ground.engine.limits.envelope)
     plan = await handler.plan(action, Scene(ground.store, ground.now_ms()))
+    await _check_unspent(plan, envelope, action, ground)
     made = _made(plan, envelope, ground)
     txid_hex = envelope.subject.txid_hex
     resolved = action.resolved(plan.result, (txid_hex,), ground.now_ms())
@@ -61,6 +64,17 @@ async def complete(
 def _is_repeat(action: Action, beef: bytes, ground: RegistryGround) -> bool:
     """Whether this is the transaction that resolved the action: a repeat."""
     return parse_envelope(beef, ground.engine.limits.envelope).subject.txid_hex in action.txids
+
+
+async def _check_unspent(plan: Plan, envelope: Envelope, action: Action, ground: RegistryGround) -> None:
+    """Reject an action whose certificates were moved by another transaction meanwhile."""
+    coins = [piece.holding.outpoint for piece in plan.pieces if isinstance(piece, Move)]
+    spends = await ground.store.get_many(SPENDS, list(coins))
+    if all(spend["txid"] == envelope.subject.txid for spend in spends.values()):
+        return
+    error = BadRequest("the certificates were moved by another transaction meanwhile", ErrorCode.STATUS_FORBIDS)
+    await ground.store.commit([_change(action, action.rejected(error, ground.now_ms()))])
+    raise error
 
 
 def _made(plan: Plan, envelope: Envelope, ground: RegistryGround) -> list[Made]:

@@ -122,6 +122,17 @@ async def test_a_transaction_that_does_something_else_is_refused(node: WalletReg
         check_signed(prepared, b"nonsense")
 
 
+async def test_of_two_actions_on_one_certificate_the_first_to_be_signed_wins(node: WalletRegistry) -> None:
+    await node.give()
+    actions = [(await node.act(Kind.TRANSFER, transfer(BOUND, ACCOUNT))).action for _ in range(2)]
+    beefs = [await node.signed(each.memo["prepared"]) for each in actions if each.memo is not None]
+    await node.registry.complete(actions[1].action_id, beefs[1])
+    with pytest.raises(BadRequest, match="moved by another transaction") as caught:
+        await node.registry.complete(actions[0].action_id, beefs[0])
+    assert caught.value.code == ErrorCode.STATUS_FORBIDS
+    assert (await node.registry.action(actions[0].action_id)).state is State.REJECTED
+
+
 async def test_a_wrong_signature_changes_nothing(node: WalletRegistry) -> None:
     await node.give()
     action = (await node.act(Kind.TRANSFER, transfer(BOUND, ACCOUNT))).action
