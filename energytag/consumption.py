@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from energytag.accounts import account
+from config.errors import ErrorCode, NotFound
 from energytag.actions import Action, Kind
+from energytag.draft import is_there
 from energytag.ground import RegistryGround
 from energytag.plan import Handler, Plan, Scene
-from energytag.readings import Series, given, plan_of, series_digest, settle_all
-from store.port import Collection, Index
+from energytag.readings import Series, given, in_row, plan_of, series_digest, settle_all
+from energytag.records import ACCOUNTS
+from store.port import Collection, Index, Reader
 
 CONSUMPTION: Final = Collection(
     "energytag_consumption",
@@ -35,11 +37,19 @@ class Consuming:
     reads_holdings: bool = False
 
     async def plan(self, action: Action, scene: Scene) -> Plan:
-        for account_id in dict.fromkeys(each["account_id"] for each in action.request["series"]):
-            await account(scene.reader, account_id)
+        await _check_accounts(scene.reader, action.request["series"])
         series = series_of(action.request)
         settled = await settle_all(CONSUMPTION, series, scene)
         return plan_of(CONSUMPTION, series, settled, action.action_id)
+
+
+async def _check_accounts(reader: Reader, series: Sequence[Mapping[str, Any]]) -> None:
+    """`NotFound(ACCOUNT_UNKNOWN)` names the first account that is not there."""
+    found = await reader.get_many(ACCOUNTS, list(dict.fromkeys(each["account_id"] for each in series)))
+    for each in series:
+        document = found.get(each["account_id"])
+        if document is None or not is_there(document):
+            raise NotFound(f"{in_row(each)}there is no account {each['account_id']}", ErrorCode.ACCOUNT_UNKNOWN)
 
 
 def handlers(_ground: RegistryGround) -> dict[Kind, Handler]:

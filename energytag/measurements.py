@@ -6,7 +6,7 @@ them, and must not change when a device is registered anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from energytag.ground import RegistryGround
 from energytag.intervals import interval_key, series_key
 from energytag.models.common import secs_of
 from energytag.plan import Handler, Plan, Scene
-from energytag.readings import Series, given, plan_of, series_digest, settle_all
+from energytag.readings import Series, given, in_row, plan_of, series_digest, settle_all
 from energytag.records import DEVICES, INTERVALS
 from store.port import Collection, Index, Reader
 
@@ -46,7 +46,7 @@ class Measuring:
     reads_holdings: bool = False
 
     async def plan(self, action: Action, scene: Scene) -> Plan:
-        settings = await _registered(scene.reader, [each["device_id"] for each in action.request["series"]])
+        settings = await _registered(scene.reader, action.request["series"])
         series = series_of(action.request, settings)
         settled = await settle_all(MEASUREMENTS, series, scene)
         plan = plan_of(MEASUREMENTS, series, settled, action.action_id)
@@ -80,15 +80,15 @@ def series_of(request: Mapping[str, Any], devices: Mapping[str, Mapping[str, Any
     ]
 
 
-async def _registered(reader: Reader, device_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+async def _registered(reader: Reader, series: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Zone and energy source of each device; `NotFound(DEVICE_UNKNOWN)` names the first that is not registered."""
-    wanted = list(dict.fromkeys(device_ids))
-    found = await reader.get_many(DEVICES, list(wanted))
+    found = await reader.get_many(DEVICES, list(dict.fromkeys(each["device_id"] for each in series)))
     settings = {}
-    for device_id in wanted:
+    for each in series:
+        device_id = each["device_id"]
         device = found.get(device_id)
         if device is None or not is_there(device):
-            raise NotFound(f"There is no device {device_id}", ErrorCode.DEVICE_UNKNOWN)
+            raise NotFound(f"{in_row(each)}there is no device {device_id}", ErrorCode.DEVICE_UNKNOWN)
         source = str(device["energy_source"])
         settings[device_id] = {"zone": device.get("zone"), "energy_source": source_word(source) or source}
     return settings

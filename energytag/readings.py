@@ -77,6 +77,11 @@ def reading_key(digest: bytes, start: int) -> bytes:
     return digest + (start + _OFFSET).to_bytes(8, "big")
 
 
+def in_row(series: Mapping[str, Any]) -> str:
+    """What a message about a request's series begins with: the first of its rows, when it came in rows."""
+    return f"row {series['rows'][0]}: " if "rows" in series else ""
+
+
 def given(readings: Iterable[Mapping[str, Any]]) -> list[Reading]:
     """A request's readings."""
     return [Reading(secs_of(each["start"]), secs_of(each["end"]), each["energy_wh"]) for each in readings]

@@ -198,6 +198,7 @@ async def test_unknown_devices_and_accounts(meter: Meters) -> None:
     assert (await meter.refused("meter", "POST", "/measurements", **body))[:2] == (404, "ERR_DEVICE_UNKNOWN")
     reply = await meter.csv("meter", "/measurements/csv", HEADER, row(meter, 0, device_id=NOWHERE))
     assert (reply.status, reply.json()["code"]) == (404, "ERR_DEVICE_UNKNOWN")
+    assert reply.json()["message"].startswith("row 2: ")
     account = {"account_id": NOWHERE, "zone": "NL", "readings": [reading(0)]}
     refusal = await meter.refused("holder", "POST", "/consumption", json=account)
     assert refusal[:2] == (404, "ERR_ACCOUNT_UNKNOWN")
