@@ -13,7 +13,9 @@ from prometheus_client.registry import Collector
 
 from api.metrics import HttpMetrics, cumulated
 from api.ports import Node
+from api.registry_figures import RegistryCounts, RegistrySizes
 from api.tally import Tally
+from energytag.measure import Backlog, backlog
 from overlay.measure import Measures
 from store.port import Find
 
@@ -51,17 +53,20 @@ class Exposition:
         GCCollector(registry=self._process)
         self._stats: Mapping[str, Any] = {}
         self._indexes: Mapping[str, int] = {}
+        self._backlog: Backlog | None = None
         self._fresh_until = float("-inf")
         # Guards the refresh, so that many askers wait for one count.
         self._lock = asyncio.Lock()
         self._counted: Measures | None = None
         self.tally: Tally | None = None
 
-    def count(self, measures: Measures) -> None:
-        """Tell of an engine's counts too, from now on."""
+    def count(self, node: Node) -> None:
+        """Tell of a started node's counts too, from now on."""
         if self._counted is None:
-            self._counted = measures
-            self._counts.register(_EngineCounts(measures))
+            self._counted = node.engine.measures
+            self._counts.register(_EngineCounts(self._counted))
+            if node.registry is not None:
+                self._counts.register(RegistryCounts(node.registry))
 
     def counts(self) -> str:
         """This process's counts."""
@@ -70,7 +75,7 @@ class Exposition:
     async def render(self, node: Node | None) -> str:
         """The exposition; without the engine's part while the node is starting."""
         if node is not None:
-            self.count(node.engine.measures)
+            self.count(node)
         counts = await self.tally.total() if self.tally is not None else self.counts()
         text = counts + generate_latest(self._process).decode()
         if node is None:
@@ -78,6 +83,8 @@ class Exposition:
         sizes = CollectorRegistry(auto_describe=False)
         await self._refresh(node)
         sizes.register(_EngineSizes(self._stats, self._indexes))
+        if self._backlog is not None:
+            sizes.register(RegistrySizes(self._backlog))
         return text + generate_latest(sizes).decode()
 
     async def _refresh(self, node: Node) -> None:
@@ -85,6 +92,8 @@ class Exposition:
             if self._now_secs() >= self._fresh_until:
                 self._stats = await node.engine.stats()
                 self._indexes = await _index_sizes(node)
+                if node.registry is not None:
+                    self._backlog = await backlog(node.store, node.registry.ground.now_ms())
                 self._fresh_until = self._now_secs() + _FRESH_SECS
 
 

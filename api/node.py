@@ -218,10 +218,11 @@ class Node:
 
     @property
     def health_checks(self) -> list[HealthCheck]:
-        return [
+        own = [
             HealthCheck("storage", "ready", True, self._check_storage),
             HealthCheck("chain", "ready", True, self._check_chain),
         ]
+        return own if self._registration is None else own + self._registration.health_checks
 
     async def _check_storage(self) -> Finding:
         await self.store.get(STATE, "health")

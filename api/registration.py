@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from api.health import Finding, HealthCheck
+from api.workers import worker_count
 from basket.keyring import Keyring
 from basket.remote import RemoteWallet
 from basket.top_up import TopUp
@@ -15,6 +17,8 @@ from config.errors import MetawattError, Unavailable
 from config.settings import Settings
 from energytag.delivery import Deliveries
 from energytag.ground import RegistryGround
+from energytag.intake import LOOK_SECS, QUICK_LOOK_SECS
+from energytag.measure import oldest_ms
 from energytag.pushing import Pusher
 from energytag.recurring import due
 from energytag.registry import Registry
@@ -29,6 +33,7 @@ from topics.hosted import policy_of
 
 _TEND_SECS = 2.0
 _PUSH_SECS = 1.0
+_STUCK_SECS = 60
 
 log = structlog.get_logger("metawatt.registry")
 
@@ -65,7 +70,13 @@ class Registration:
             fund=None if dev_chain is None else dev_chain.faucet,
         )
         ground = RegistryGround(store, engine, headers, keyring, policy_of(settings, key.public), settings, now_ms)
-        self.registry = Registry(ground, self.treasury, Deliveries(now_ms).writes_for, primary=primary)
+        self.registry = Registry(
+            ground,
+            self.treasury,
+            Deliveries(now_ms).writes_for,
+            primary=primary,
+            look_secs=QUICK_LOOK_SECS if worker_count(settings) > 1 else LOOK_SECS,
+        )
         wallet = settings.wallet
         self._pusher = Pusher(store, keyring, wallet, settings.node.network, now_ms)
         self._remote = RemoteWallet(wallet.remote_url, wallet.remote_originator) if wallet.remote_url else None
@@ -89,13 +100,39 @@ class Registration:
         await due(self.registry.ground, self.registry.act)
 
     async def stop(self) -> None:
+        """End the work within the node's time; what is under way is finished later, or was never begun."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.registry.stop()
+        ending = [*self._tasks, asyncio.create_task(self.registry.stop(), name="registry queue's end")]
+        _, late = await asyncio.wait(ending, timeout=self._settings.node.shutdown_secs)
+        if late:
+            log.warning("did not end in time", work=sorted(task.get_name() for task in late))
         await self._pusher.close()
         if self._remote is not None:
             await self._remote.close()
+
+    # Health
+
+    @property
+    def health_checks(self) -> list[HealthCheck]:
+        return [
+            HealthCheck("wallet", "ready", False, self._check_wallet),
+            HealthCheck("registry queue", "ready", False, self._check_queue),
+        ]
+
+    async def _check_wallet(self) -> Finding:
+        if self.treasury.is_below_alarm(await self.treasury.kept_satoshis()):
+            return Finding("degraded", "few coins for fees are left; GET /admin/wallet tells where to pay more")
+        return Finding()
+
+    async def _check_queue(self) -> Finding:
+        if self._primary and not self.registry.is_at_work:
+            return Finding("error", "the queue is not worked off: see the log, and restart the node")
+        ground = self.registry.ground
+        waits_secs = await oldest_ms(ground.store, ground.now_ms()) // 1000
+        if waits_secs > _STUCK_SECS:
+            return Finding("degraded", f"an action has waited for {waits_secs} seconds; the log says for what")
+        return Finding()
 
 
 async def _every(pause_secs: float, work: Callable[[], Awaitable[object]]) -> None:

@@ -92,7 +92,7 @@ class Server:
     def _share_counts(self) -> None:
         """Let a scrape of any process tell of all."""
         exposition = self._runner.app[EXPOSITION]
-        exposition.count(self._node.engine.measures)
+        exposition.count(self._node)
         exposition.tally = Tally(self._node.settings.node.data_dir / "run", exposition.counts)
         if self._node.primary:
             exposition.tally.clear()

@@ -87,3 +87,9 @@ async def pages(reader: Reader, find: Find) -> AsyncIterator[list[Document]]:
         after = page.last
         if after is None:
             return
+
+
+async def kept(reader: Reader) -> tuple[int, int]:
+    """The satoshis of all live coins, and how many coins they are."""
+    rows = await reader.aggregate(FUND_COINS, Find("live"), (), "live")
+    return sum(row.total for row in rows), sum(row.count for row in rows)

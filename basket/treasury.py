@@ -25,7 +25,7 @@ import structlog
 
 from basket.address import p2pkh_address
 from basket.checking import verify
-from basket.coins import FUND_COINS, coin_row, read_coin, spent
+from basket.coins import FUND_COINS, coin_row, kept, read_coin, spent
 from basket.funds import Change, FundCoin, Funding
 from basket.keyring import Keyring
 from basket.purse import Purse, PurseCoin
@@ -352,9 +352,13 @@ class EmbeddedTreasury:
         proven = sum(coin.satoshis for coin in self._purse if coin.block is not None)
         return Balance(self._purse.satoshis, proven, len(self._purse), self._ready, self._purse.taken, self.is_low)
 
+    async def kept_satoshis(self) -> int:
+        """The balance for all processes of this node, read from storage."""
+        return (await kept(self._store))[0]
+
     async def stock(self) -> Stock:
         """What there is for all processes of this node, read from storage."""
-        rows = await self._store.aggregate(FUND_COINS, Find("live"), (), "live")
+        satoshis, coins = await kept(self._store)
         page = await self._store.find(FUND_COINS, Find("live", descending=True, limit=_MOST_SHOWN))
         largest = tuple(read_coin(document).fund for document in page.documents)
-        return Stock(sum(row.total for row in rows), sum(row.count for row in rows), largest)
+        return Stock(satoshis, coins, largest)

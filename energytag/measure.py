@@ -23,16 +23,19 @@ ACTION_BUCKETS_SECS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 
 
 class RegistryMeasures:
     """What one process has done. `actions` by (kind, final state); `seconds` from received to that state;
-    `transactions` with the registry's tokens, and `bundles_issued` in them, private ones too."""
+    `set_aside` those that an operator must look at; `transactions` with the registry's tokens, and
+    `bundles_issued` in them, private ones too."""
 
     def __init__(self) -> None:
         self.actions: Counter[tuple[str, str]] = Counter()
         self.seconds = Histogram(ACTION_BUCKETS_SECS)
+        self.set_aside = 0
         self.transactions = 0
         self.bundles_issued = 0
 
     def settled(self, action: Action) -> None:
-        """Count an action, unless it waits for a wallet's signature."""
+        """Count an action that the queue is done with, unless it waits for a wallet's signature."""
+        self.set_aside += action.is_set_aside
         if action.state.is_final and action.completed_ms is not None:
             self.actions[action.kind.value, action.state.value] += 1
             self.seconds.observe(max(0, action.completed_ms - action.requested_ms) / 1000)

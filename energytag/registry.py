@@ -60,12 +60,17 @@ class Registry:
         self.intake = Intake(ground.store, most, is_worker=primary, look_secs=look_secs)
         self.queue = Queue(ground, _handlers(ground), self.sender, self.intake)
         self._numbers = Numbers(ground.now_ms)
-        self._primary = primary
+        self.is_primary = primary
         self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether this process works the queue off."""
+        return self._worker is not None and not self._worker.done()
 
     async def start(self) -> None:
         """Take up what an earlier run left, and begin to work."""
-        if self._primary:
+        if self.is_primary:
             await self.intake.look()
             self._worker = asyncio.create_task(self.queue.run(), name="registry queue")
 
@@ -99,7 +104,7 @@ class Registry:
         try:
             await self.intake.add(action, also)
             # The worker has not had its turn since.
-            waiting = self.queue.outcome(action.action_id) if self._primary else None
+            waiting = self.queue.outcome(action.action_id) if self.is_primary else None
         except Conflict:
             if action_id is None:
                 raise
@@ -133,7 +138,7 @@ class Registry:
         """Go on with an action that was set aside; one that was not stays as it is."""
         action = await self.action(action_id)
         if action.is_set_aside:
-            waiting = self.queue.outcome(action_id) if self._primary else None
+            waiting = self.queue.outcome(action_id) if self.is_primary else None
             await self.queue.take_up(action)
             return await self._outcome(action_id, waiting, self.ground.settings.registry.action_wait_secs)
         return Outcome(action)
