@@ -56,6 +56,16 @@ async def registered(reader: Reader, ground: RegistryGround, device_ids: Iterabl
     return {each: Registered(devices[each], holders[devices[each]["account_id"]]) for each in wanted}
 
 
+async def producing(reader: Reader, ground: RegistryGround, device_ids: Iterable[str]) -> dict[str, Registered]:
+    """`registered`, but for storage: what that gives back is not produced, and has certificates of its own kind
+    (`issue_sdgc`), against its records. `AttributesDiffer` then."""
+    known = await registered(reader, ground, device_ids)
+    for device_id, each in known.items():
+        if each.device.get("is_storage"):
+            raise AttributesDiffer(f"device {device_id} is storage; issue for what it discharges by issue_sdgc")
+    return known
+
+
 @dataclass(frozen=True, slots=True)
 class Creating:
     """The handler of both kinds."""
@@ -89,7 +99,7 @@ class Creating:
     async def _stated(
         self, bundles: Sequence[Mapping[str, Any]], reader: Reader, first_row: int | None
     ) -> Iterator[IssueRequest]:
-        known = await registered(reader, self.ground, (bundle["device_id"] for bundle in bundles))
+        known = await producing(reader, self.ground, (bundle["device_id"] for bundle in bundles))
         issuing_body = self.ground.settings.registry.issuing_body
         return (
             stated_request(
@@ -99,7 +109,7 @@ class Creating:
         )
 
     async def _metered(self, body: Mapping[str, Any], scene: Scene) -> list[IssueRequest]:
-        known = (await registered(scene.reader, self.ground, [body["device_id"]]))[body["device_id"]]
+        known = (await producing(scene.reader, self.ground, [body["device_id"]]))[body["device_id"]]
         settings = self.ground.settings.registry
         face_value = body.get("face_value", 1)
         constant = device_attributes(known.device, settings.issuing_body) | {

@@ -11,9 +11,10 @@ from config.errors import BadRequest, ErrorCode
 from energytag.actions import Kind, State
 from energytag.audit import check_registry
 from energytag.packing import Run
-from energytag.records import ACTIONS, BASKET, INTERVALS, NUMBERS
+from energytag.records import ACTIONS, BASKET, DEVICES, INTERVALS, NUMBERS
 from lookup.records import CERTIFICATES
-from tests.energytag.kit import ACCOUNT, DEVICE, RegistryNode, readings
+from store.port import Put
+from tests.energytag.kit import ACCOUNT, DEVICE, RegistryNode, device_row, readings
 
 ORGANISATION = {"name": "Grid", "business_id": 1, "primary_contact": "a@example.org"}
 
@@ -124,3 +125,9 @@ async def test_an_action_that_cannot_be_gone_on_with_is_set_aside(
     assert len(resumed.action.txids) == 3
     assert await registry.store.count(CERTIFICATES) == 250
     assert await check_registry(registry.store, registry.keyring) == []
+
+
+async def test_storage_produces_nothing(registry: RegistryNode) -> None:
+    await registry.store.commit([Put(DEVICES, device_row(DEVICE, is_storage=True))])
+    outcome = await registry.act(Kind.CREATE_MANY, {"device_id": DEVICE, "readings": readings(0, 1)})
+    assert outcome.action.error["code"] == "ERR_ATTRIBUTES_DIFFER"
