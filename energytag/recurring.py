@@ -97,13 +97,14 @@ class Ended(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """Begins a series."""
+    """Begins a series. Whoever begins it must be one who may do this at each occurrence, too."""
 
     reads_holdings: bool = False
 
     async def plan(self, action: Action, scene: Scene) -> Plan:
         series, request = SERIES[action.kind], action.request
-        await account(scene.reader, request["source_account_id"])
+        caller = await requester(scene.reader, action)
+        await demand_on(scene.reader, caller, series.run, request["source_account_id"])
         if series.run is Kind.TRANSFER:
             await account(scene.reader, _target_of(request))
         schedule = series.schedule(request)
