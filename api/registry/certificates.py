@@ -141,6 +141,8 @@ class CertificatesHandler:
     def __init__(self, node: Node, bodies: Bodies) -> None:
         self._node = node
         self._bodies = bodies
+        limits, self._most_bytes = node.settings.limits, node.settings.registry.import_bytes
+        self._large = Bodies(self._most_bytes, limits.bodies_bytes, limits.body_timeout_secs)
 
     # Issuing
 
@@ -160,8 +162,7 @@ class CertificatesHandler:
     async def create_many(self, request: web.Request) -> web.Response:
         caller = await caller_of(request, self._node)
         demand(caller, Kind.CREATE_MANY)
-        most_bytes = self._node.settings.registry.import_bytes
-        body = await read_model(request, self._bodies, GranularCertificateCreateMany, most_bytes)
+        body = await read_model(request, self._large, GranularCertificateCreateMany, self._most_bytes)
         registry = registry_of(self._node)
         outcome = await registry.act(Kind.CREATE_MANY, written(body), user_id=caller.user_id)
         return unfinished(outcome.action) or json_reply(told_action(outcome.action, outcome.made), 201)
