@@ -2,27 +2,31 @@
 
 The wallet's transaction comes in through the same door as the registry's own, and the action is resolved in the
 commit of its admission. Of two transactions for one action, one finds the action resolved.
+
+A wallet may have submitted its transaction itself, before it came here. It is admitted then, and all that is left
+is to resolve the action.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from config.errors import BadRequest, ErrorCode
+from config.errors import BadRequest, ErrorCode, Internal
 from energytag.actions import Action, State
 from energytag.compose import lay_out
 from energytag.ground import RegistryGround
 from energytag.plan import Handler, Made, Move, Plan, Scene
 from energytag.queue import Outcome
 from energytag.records import ACTIONS
-from energytag.sending import Sender, check_admitted
+from energytag.sending import Sender
 from energytag.signing import Prepared, check_signed
 from overlay.admission import AlongsideConflict
 from overlay.envelope import Envelope, parse_envelope
 from overlay.records import SPENDS
 from overlay.steak import Steak
 from overlay.transaction import outpoint
-from store.port import Patch, Write
+from store.port import Conflict, Patch, Write
+from topics.names import CERTIFICATES
 
 
 class NotAwaited(BadRequest):
@@ -49,16 +53,46 @@ async def complete(
     resolved = action.resolved(plan.result, (txid_hex,), ground.now_ms())
     writes = [_change(action, resolved), *plan.decision, *plan.writes, *sender.output_writes(plan.pieces, made)]
 
-    def checked(steak: Steak) -> list[Write]:
-        check_admitted(steak, len(made), sum(isinstance(piece, Move) for piece in plan.pieces))
+    moves = sum(isinstance(piece, Move) for piece in plan.pieces)
+
+    def joining(steak: Steak) -> list[Write]:
+        if CERTIFICATES not in steak:
+            return []
+        _check_made(steak, len(made), moves)
+        _check_nothing_lost(steak)
         return writes
 
     topics = sorted(frozenset[str]().union(*map(sender.topics_of, plan.pieces)))
     try:
-        await ground.engine.submit(beef, topics, alongside=checked)
-    except AlongsideConflict:
+        steak = await ground.engine.submit(beef, topics, alongside=joining)
+        if await _still_waits(action, ground):
+            _check_made(steak, len(made), moves)
+            await ground.store.commit(writes)
+    except (AlongsideConflict, Conflict):
         raise NotAwaited from None
     return Outcome(resolved, made)
+
+
+async def _still_waits(action: Action, ground: RegistryGround) -> bool:
+    """Whether the admission of the transaction was an earlier one, which resolved nothing."""
+    document = await ground.store.get(ACTIONS, action.action_id)
+    return document is not None and Action.read(document).awaits_signature
+
+
+def _check_made(steak: Steak, outputs: int, moves: int) -> None:
+    """That what was prepared is admitted. Whatever else the wallet moves of its own is its own affair."""
+    result = steak.get(CERTIFICATES)
+    if result is not None and result.outputs_to_admit[:outputs] == tuple(range(outputs)):
+        return
+    if result is not None and len(result.coins_to_retain) + len(result.coins_removed) > moves:
+        message = "other certificates that the transaction spends spoil those that were prepared"
+        raise BadRequest(message, ErrorCode.SIGNED_OTHERWISE)
+    raise Internal("the transaction has outputs that the node's own rules refuse")
+
+
+def _check_nothing_lost(steak: Steak) -> None:
+    if steak[CERTIFICATES].coins_removed:
+        raise BadRequest("the transaction would lose a certificate", ErrorCode.SIGNED_OTHERWISE)
 
 
 def _is_repeat(action: Action, beef: bytes, ground: RegistryGround) -> bool:
