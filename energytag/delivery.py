@@ -25,7 +25,9 @@ from overlay.transaction import Transaction, split_outpoint
 from overlay.wire import write_beef
 from store.port import Collection, Document, Find, Index, Insert, Patch, Store, Write
 
-BASKET_NAME: Final = "METAWATTS"
+BASKET_NAME: Final = "metawatts"
+"""METAWATTS as wallets keep it: names of baskets are read in lower case. wallet-toolbox puts what it internalizes
+under the name as it is given, and so would not find it again under capitals."""
 MOST_IN_PAGE: Final = 100
 MOST_ACKNOWLEDGED: Final = 1000
 _DESCRIPTION: Final = "Granular certificates from METAWATT"

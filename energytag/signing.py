@@ -105,7 +105,10 @@ def _target(made: Made, account_id: str) -> Target:
 
 
 async def create_action(reader: Reader, prepared: Prepared) -> dict[str, Any]:
-    """Arguments of BRC-100's createAction, as JSON, and beside them for each input how it is unlocked."""
+    """Arguments of BRC-100's createAction, as JSON, and beside them for each input how it is unlocked.
+
+    The wallet does not send the transaction (`noSend`): it goes to the network when the registry has admitted it,
+    and one that is refused has moved nothing."""
     level, name = OWNER_PROTOCOL
     return {
         "createAction": {
@@ -120,7 +123,7 @@ async def create_action(reader: Reader, prepared: Prepared) -> dict[str, Any]:
                 for each in prepared.spends
             ],
             "outputs": [_output(each) for each in prepared.targets],
-            "options": {"randomizeOutputs": False},
+            "options": {"randomizeOutputs": False, "noSend": True},
         },
         "unlock": [
             None

@@ -66,7 +66,7 @@ class ActionsHandler:
         refusal = outcome.action.refusal()
         if refusal is not None:
             raise refusal
-        return json_reply(told_action(outcome.action, outcome.made), 202)
+        return json_reply(told_action(outcome.action), 202)
 
     async def _own(self, caller: Caller, request: web.Request) -> Action:
         """The action of the path; `Forbidden` unless the caller made it, or acts for its account."""

@@ -84,7 +84,7 @@ async def test_what_a_wallet_is_asked_to_make(node: WalletRegistry) -> None:
     asked = await node.to_sign(action.memo["prepared"])
     arguments = asked["createAction"]
     assert 5 <= len(arguments["description"]) <= 50
-    assert arguments["options"] == {"randomizeOutputs": False}
+    assert arguments["options"] == {"randomizeOutputs": False, "noSend": True}
     (spent,) = arguments["inputs"]
     assert spent["unlockingScriptLength"] == 73
     assert [each["satoshis"] for each in arguments["outputs"]] == [1, 1]
