@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -32,6 +34,24 @@ class RunningNode:
 
     url: str
     key: PrivateKey
+    admin_token: str
+
+    def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
+        """The status and the JSON of a call, the administrator's unless there is another token."""
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token or self.admin_token}"}
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            with urlopen(Request(self.url + path, data, headers, method=method), timeout=30) as reply:
+                return reply.status, json.loads(reply.read())
+        except HTTPError as refusal:
+            with refusal:
+                return refusal.code, json.loads(refusal.read())
+
+    def done(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
+        """The answer of a call that must succeed."""
+        status, answer = self.ask(method, path, body, token)
+        assert status < 300, f"{method} {path}: {status} {answer}"
+        return answer
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
         """The answer's body; HTTPError for another status than 200."""
@@ -89,6 +109,43 @@ def run_script(node_modules: Path) -> RunScript:
     return run
 
 
+@dataclass(frozen=True)
+class RunningWallet:
+    """A user's own BRC-100 wallet, in a process of its own. `identity_key` is hex."""
+
+    url: str
+    identity_key: str
+
+
+@pytest.fixture(scope="module")
+def serve_wallet(node: RunningNode) -> Iterator[Callable[[int], RunningWallet]]:
+    """Starts wallets, each of the private key that is that small integer, with coins of its own."""
+    with ExitStack() as stack:
+        yield lambda number: stack.enter_context(_wallet(node, number))
+
+
+@contextmanager
+def _wallet(node: RunningNode, number: int) -> Iterator[RunningWallet]:
+    given = json.dumps({"url": node.url, "key": PrivateKey.from_int(number).secret.hex()})
+    process = subprocess.Popen(
+        ["node", str(HERE / "clients" / "wallet_server.mjs")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(given + "\n")
+        process.stdin.flush()
+        told = json.loads(process.stdout.readline())
+        try:
+            yield RunningWallet(told["url"], told["identityKey"])
+        finally:
+            process.stdin.close()
+            process.wait(START_SECS)
+
+
 @pytest.fixture(scope="module")
 def node(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """`metawatt serve` on the dev network, stopped by SIGTERM."""
@@ -103,7 +160,7 @@ def node(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         port = _await_port(process, log)
         drain.start()
         key = PrivateKey.from_hex((data_dir / "node.key").read_text().strip())
-        yield RunningNode(f"http://127.0.0.1:{port}", key)
+        yield RunningNode(f"http://127.0.0.1:{port}", key, (data_dir / "admin.token").read_text().strip())
     finally:
         process.terminate()
         process.wait(START_SECS)
