@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from config.errors import BadRequest, ErrorCode
-from energytag.models.common import moment_text
+from energytag.models.common import InvalidFields, moment_text, read
 from energytag.models.measurements import IntervalReading
 
 _GZIP: Final = b"\x1f\x8b"
@@ -61,14 +61,15 @@ def rows(file: TextIO) -> Iterator[Row]:
             if cells is None:
                 return
             yield Row(cells["device"], _reading(cells))
-        except (csv.Error, ValueError, TypeError) as error:
+        except (csv.Error, ValueError, TypeError, InvalidFields) as error:
             raise FileInvalid(f"line {reader.line_num}: {error}") from None
 
 
 def _reading(cells: dict[str, str]) -> IntervalReading:
     start = _utc(cells["start"])
     end = _utc(cells["end"]) if cells.get("end") else start + timedelta(hours=1)
-    return IntervalReading(start=moment_text(start), end=moment_text(end), energy_wh=int(cells["energy_wh"]))
+    fields = {"start": moment_text(start), "end": moment_text(end), "energy_wh": int(cells["energy_wh"])}
+    return read(IntervalReading, fields)
 
 
 def _utc(text: str) -> datetime:
