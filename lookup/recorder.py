@@ -7,6 +7,7 @@ beside the records and laid over them when a question is answered (`standing`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from certificates.legacy import LegacyToken
@@ -34,9 +35,11 @@ from overlay.lookup_service import (
     OutputSpent,
     OutputUnspent,
 )
+from overlay.transaction import Transaction
 from store.port import Delete, Document, Insert, Patch, Reader, Write
 from topics.certificates import read_script
 
+REMEMBERED: Final = 64
 _UNSPENT: Final = {"live": 1, "lost": None, "spent_by": None, "succeeded_by": None}
 
 
@@ -128,9 +131,15 @@ def _spent(event: OutputSpent) -> Sequence[Write]:
 def _goes_on(event: OutputSpent, coin: Token) -> bool:
     if event.transaction is None:
         return bool(event.successors)
-    outputs = event.transaction.outputs
-    contents = (read_script(outputs[index].script) for index in event.successors if index < len(outputs))
-    return any(isinstance(each, Token) and each.issuance_id == coin.issuance_id for each in contents)
+    return coin.issuance_id in _issuances(event.transaction, event.successors)
+
+
+@lru_cache(REMEMBERED)
+def _issuances(transaction: Transaction, successors: tuple[int, ...]) -> frozenset[str]:
+    """The issuances that go on in these outputs; asked for every coin of a transaction, in every topic."""
+    outputs = transaction.outputs
+    contents = (read_script(outputs[index].script) for index in successors if index < len(outputs))
+    return frozenset(each.issuance_id for each in contents if isinstance(each, Token))
 
 
 async def _removed(event: OutputRemoved, reader: Reader) -> Sequence[Write]:

@@ -143,7 +143,7 @@ class Admitter:
     async def _verify(self, envelope: Envelope) -> None:
         missing = envelope.missing()
         if missing:
-            # Ancestors that did not come along but are stored, and so verified, already.
+            # Parents that did not come along but are stored, and so verified, already.
             envelope.supply(await load_members(self._store, missing))
         unknown = {
             member.bump.height
@@ -256,7 +256,8 @@ class Admitter:
             judged["off_chain_values"] = offer.off_chain_values
         writes: list[Write] = []
         if not picture.receipts:
-            writes += ancestor_writes(offer.envelope.ancestry()[:-1], self._headers, self._now_ms())
+            fresh = [member for member in offer.envelope.ancestry()[:-1] if not member.is_kept]
+            writes += ancestor_writes(fresh, self._headers, self._now_ms())
         own = transaction_document(offer.envelope.members[offer.subject.txid], self._headers, self._now_ms())
         stored = picture.stored
         if stored is None:

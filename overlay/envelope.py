@@ -35,10 +35,17 @@ class EnvelopeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A transaction of an envelope, with its Merkle path when it is said to be mined."""
+    """A transaction of an envelope, with its Merkle path when it is said to be mined. One that `is_kept` is in
+    the node's store, and so was verified before, with all that it stands on."""
 
     transaction: Transaction
     bump: Bump | None = None
+    is_kept: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether it needs no ancestors to vouch for it."""
+        return self.is_kept or self.bump is not None
 
 
 @dataclass(slots=True)
@@ -55,7 +62,8 @@ class Envelope:
         return self.members[self.subject.txid].bump
 
     def ancestry(self) -> list[Member]:
-        """The subject and those members that it needs, down to proven ones; parents first, the subject last.
+        """The subject and those members that it needs, down to proven and kept ones; parents first, the subject
+        last.
 
         Members that the subject does not descend from are left out: nobody vouches for them.
         """
@@ -85,16 +93,20 @@ class Envelope:
                 continue
             done.add(txid)
             stack.append((txid, True))
-            if member.bump is None:
+            if self.is_open(member):
                 stack.extend((i.source_txid, False) for i in member.transaction.inputs if i.source_txid not in done)
         return order
+
+    def is_open(self, member: Member) -> bool:
+        """Whether what it spends from must be known: the subject's, also when it is kept."""
+        return not member.stands or (member.bump is None and member.transaction.txid == self.subject.txid)
 
     def missing(self) -> set[bytes]:
         """Txids that unproven members of the ancestry spend from and that did not come along."""
         return {
             spent.source_txid
             for member in self.ancestry()
-            if member.bump is None
+            if self.is_open(member)
             for spent in member.transaction.inputs
             if spent.source_txid not in self.members
         }

@@ -139,10 +139,11 @@ def _complete(kept: dict[bytes, Kept]) -> dict[bytes, Kept]:
 
 
 async def load_members(reader: Reader, txids: Iterable[bytes]) -> list[Member]:
-    """Stored transactions with their ancestry, as members of an envelope."""
+    """Stored transactions, without what they stand on, as members of an envelope."""
     return [
-        Member(Transaction.parse(entry.raw), Bump.parse(entry.bump)[0] if entry.bump is not None else None)
-        for entry in (await load_kept(reader, txids)).values()
+        Member(Transaction.parse(raw), Bump.parse(bump)[0] if bump is not None else None, is_kept=True)
+        for document, raw in (await load_stored(reader, txids)).values()
+        for bump in (document.get("bump"),)
     ]
 
 

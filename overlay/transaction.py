@@ -47,6 +47,9 @@ class Transaction:
     outputs: tuple[Output, ...]
     lock_time: int
 
+    def __hash__(self) -> int:
+        return hash(self.txid)
+
     @property
     def txid_hex(self) -> str:
         return self.txid[::-1].hex()

@@ -76,6 +76,8 @@ def prepare(envelope: Envelope, roots: Roots, limits: VerifyLimits) -> list[Spen
         if member.bump is not None:
             check_proof(member, roots)
             continue
+        if not envelope.is_open(member):
+            continue
         inputs += len(member.transaction.inputs)
         if inputs > limits.inputs:
             raise BadRequest(f"unproven transactions may have {limits.inputs} inputs", ErrorCode.ENVELOPE_TOO_LARGE)

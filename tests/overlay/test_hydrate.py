@@ -259,16 +259,17 @@ async def test_long_unproven_chains_do_not_recurse(store: SqliteStore, blocks: B
     assert members(answer.beef(answer.outputs[0])) == txids(line)
 
 
-async def test_ancestors_for_a_submission_that_left_them_out(store: SqliteStore, blocks: Blocks) -> None:
+async def test_parents_for_a_submission_that_left_them_out(store: SqliteStore, blocks: Blocks) -> None:
     funds = funding()
     [(_, bump)] = blocks.mine(funds)
     child = pay(funds, 9_000)
     await keep(store, funds, bump=bump)
     await keep(store, child)
     loaded = {member.transaction.txid: member for member in await load_members(store, [child.txid, bytes(32)])}
-    assert loaded.keys() == {funds.txid, child.txid}
-    assert loaded[child.txid].bump is None
-    proof = loaded[funds.txid].bump
+    assert loaded.keys() == {child.txid}, "what it stands on was verified when it came"
+    assert (loaded[child.txid].bump, loaded[child.txid].is_kept) == (None, True)
+    [mined] = await load_members(store, [funds.txid])
+    proof = mined.bump
     assert proof is not None
     assert proof.root_for(funds.txid) == blocks.roots[10]
     assert (await load_kept(store, [])) == {}
