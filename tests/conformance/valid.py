@@ -70,13 +70,13 @@ VALID: Final[Mapping[tuple[str, str], Make]] = {
     ("POST", "/certificates/withdraw"): _on_bundle(),
     ("POST", "/certificates/reserve"): _on_bundle(target_registry="Another registry"),
     ("POST", "/certificates/recurring_transfer"): _transfer(
-        initial_transfer_datetime="2090-01-01T00:00:00Z",
+        initial_transfer_datetime="2030-01-01T00:00:00Z",
         recurring_transfer_period_units="months",
         recurring_transfer_period_quantity=1,
         number_of_recurring_transfers=12,
     ),
     ("POST", "/certificates/recurring_cancel"): _on_bundle(
-        initial_cancellation_datetime="2090-01-01T00:00:00Z",
+        initial_cancellation_datetime="2030-01-01T00:00:00Z",
         recurring_cancellation_period_units="months",
         recurring_cancellation_period_quantity=1,
         number_of_recurring_cancellations=12,

@@ -26,6 +26,13 @@ class World:
         self.user = self.made("/users", self.user_body())
         self.account = self.made("/accounts", self.account_body())
         self.target = self.made("/accounts", self.account_body())
+        self._join()
+
+    def _join(self) -> None:
+        """Have the user act for the account."""
+        organisation_id, user_id = self.organisation["organisation_id"], self.user["user_id"]
+        change = {"organisation_id": organisation_id, "user_id": user_id}
+        assert self._ask("PATCH", f"/accounts/{self.account['account_id']}", change).status_code == 200
 
     def made(self, path: str, body: Json) -> Json:
         """The answer to a call that must succeed."""
