@@ -17,7 +17,7 @@ from api.registry.answers import registry_of, unfinished
 from api.replies import COMMON, OWN_ID, REQUEST_ID, json_reply
 from api.route import Access, Content, Parameter, Route, Tag, json_content
 from config.errors import BadRequest, ErrorCode, MetawattError
-from energytag.access import Caller, demand, demand_member
+from energytag.access import acting_user, demand, demand_member
 from energytag.actions import Action, Kind
 from energytag.bundle_table import rows
 from energytag.exports import Form, chunks, form_for
@@ -91,13 +91,11 @@ class TransferFilesHandler:
         registry = registry_of(self._node)
         caller = await caller_of(request, self._node)
         asked = await read_model(request, self._bodies, GranularCertificateQuery)
-        await self._demand_sight(caller, asked.source_account_id)
+        acting_user(caller, asked.source_user_id)
+        await demand_member(self._node.store, caller, asked.source_account_id)
         form = form_for(request.headers.get("Accept"))
         async with self._exports:
             return await self._stream(request, chunks(registry.ground, asked, form), form)
-
-    async def _demand_sight(self, caller: Caller, account_id: str) -> None:
-        await demand_member(self._node.store, caller, account_id)
 
     async def _stream(self, request: web.Request, pieces: AsyncIterator[bytes], form: Form) -> web.StreamResponse:
         """Send at the reader's pace. What goes wrong before the first piece is an answer; later on the
