@@ -1,50 +1,56 @@
 """Rebuilding the registry from the overlay and the log of actions.
 
-    log      directory, readings, storage records, recurring actions: what each resolved action left behind
+    log      directory, readings, storage records, recurring actions, what was imported: what each resolved action
+             left behind, in the order in which they were resolved
     overlay  numbers and intervals of what was issued, and the basket: how each live token is locked
 
-What is not in either is lost with the store: the log and the overlay's transactions are what a backup must have.
+What is in neither is not touched, and is lost with the store. It must be in a backup, as the log and the overlay's
+transactions must:
+
+    energytag_private    bundles that were signed and not published: what follows from them is rebuilt, they are not
+    basket_coins         coins for fees: their keys are derived from random key IDs, which stand there alone
+    basket_deliveries    what users' wallets have, or wait for, and by which key ID it is unlocked
+    energytag_logins     challenges that were used; they end within minutes
+
+Some fields come back otherwise than they were, and nothing depends on them: an interval's `action_id` is empty
+unless the action is unfinished, the `rev` of an import's numbers is 0, and of two imports in one transaction one
+gives its `action_id` to what both have issued.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from basket.keyring import Keyring
-from certificates.ranges import Range, merge
-from config.errors import NotFound
-from energytag import rebuild_directory, rebuild_measurements, rebuild_storage
-from energytag.accounts import holder_of
-from energytag.actions import Action
-from energytag.compose import ANYONE, lock_for
+from energytag import directory, rebuild_directory, rebuild_measurements, rebuild_storage
+from energytag.actions import Action, Kind, State
 from energytag.consumption import CONSUMPTION
 from energytag.imports import IMPORTED
-from energytag.intervals import interval_row, series_key
 from energytag.measurements import MEASUREMENTS
-from energytag.plan import Holder
 from energytag.rebuild_imports import Imports
+from energytag.rebuild_overlay import Number, OverlayPass, Unfinished, commit_all, numbers_of
 from energytag.rebuild_recurring import Series
-from energytag.records import ACTION_PARTS, ACTIONS, BASKET, DIRECTORY, INTERVALS, NUMBERS
+from energytag.records import ACTION_PARTS, ACTIONS, BASKET, DIRECTORY, INTERVALS, NUMBERS, REBUILD_STATE
 from energytag.recurring import RECURRING
 from energytag.storage_records import COLLECTIONS as STORAGE_RECORDS
 from lookup.records import CERTIFICATES
-from lookup.standing import applying, notices_for
-from overlay.records import RAWS
-from overlay.transaction import Transaction, split_outpoint
-from store.port import Collection, Delete, Document, Find, Insert, Key, Put, Store, Write
+from overlay.invariants import walk
+from overlay.records import STATE
+from store.port import Collection, Delete, Document, Find, Put, Store, Write
 
 Progress: TypeAlias = Callable[[int, int], None]
 Log: TypeAlias = Callable[[Action], Sequence[Write]]
 
 _BATCH: Final = 500
-_LOGS: Final[tuple[Log, ...]] = (
-    rebuild_directory.writes_of,
-    rebuild_measurements.writes_of,
-    rebuild_storage.writes_of,
-)
-_LOGGED: Final[tuple[Collection, ...]] = (
+_LOGS: Final[Mapping[Kind, Log]] = {
+    **dict.fromkeys(directory.HANDLED, rebuild_directory.writes_of),
+    **dict.fromkeys(rebuild_measurements.HANDLED, rebuild_measurements.writes_of),
+    **dict.fromkeys(rebuild_storage.HANDLED, rebuild_storage.writes_of),
+}
+LOGGED: Final[tuple[Collection, ...]] = (
     *DIRECTORY,
     MEASUREMENTS,
     CONSUMPTION,
@@ -52,138 +58,126 @@ _LOGGED: Final[tuple[Collection, ...]] = (
     IMPORTED,
     *STORAGE_RECORDS,
 )
-_DERIVED: Final[tuple[Collection, ...]] = (INTERVALS, NUMBERS, BASKET)
+DERIVED: Final[tuple[Collection, ...]] = (INTERVALS, NUMBERS, BASKET)
 
 
 async def rebuild(store: Store, keyring: Keyring, progress: Progress | None = None) -> int:
     """Build the registry's collections anew; how many certificate records were read. The index `ls_metawatt` must
-    be whole, and no node may be at work. An interrupted rebuild is simply begun again."""
-    for collection in (*_LOGGED, *_DERIVED):
+    be whole, and no node may be at work. An interrupted rebuild leaves its mark, with which no registry starts; it
+    is simply begun again."""
+    await store.commit([Put(STATE, {"_id": REBUILD_STATE})])
+    steps = _Steps(await store.count(ACTIONS) + await store.count(CERTIFICATES), progress)
+    for collection in LOGGED:
         await _empty(store, collection)
-    series, imports = Series(), Imports()
-    async for documents in _pages(store, ACTIONS, "seq"):
-        actions = [Action.read(document) for document in documents]
-        await store.commit([write for action in actions for log in _LOGS for write in log(action)])
-        series.take(actions)
-        imports.take(actions)
-    writes = [*series.writes(), *await imports.writes(store)]
-    for start in range(0, len(writes), _BATCH):
-        await store.commit(writes[start : start + _BATCH])
-    await store.commit(await rebuild_storage.issued_writes(store))
-    return await _Overlay(store, keyring, await _unfinished(store)).rebuild(progress)
-
-
-async def _unfinished(store: Store) -> dict[bytes, str]:
-    """The action, by transaction, of actions that are not all done."""
-    actions: dict[bytes, str] = {}
-    async for documents in _pages(store, ACTION_PARTS, None):
-        for row in documents:
-            digits = row["_id"][:16].hex()
-            action_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-            actions[bytes.fromhex(row["txid"])[::-1]] = action_id
-    return actions
+    unfinished = await _replay(store, steps)
+    numbers = await _claimed(store, unfinished)
+    for collection in DERIVED:
+        await _empty(store, collection)
+    work = Unfinished(await _by_transaction(store, unfinished))
+    done = await OverlayPass(store, keyring, work, numbers).run(steps.more)
+    await store.commit([Delete(STATE, REBUILD_STATE)])
+    return done
 
 
 @dataclass(slots=True)
-class _Number:
-    next: int = 1
-    last_end_ms: int = 0
+class _Steps:
+    """Tells how far the work has come."""
+
+    total: int
+    progress: Progress | None
+    done: int = 0
+
+    def more(self, count: int) -> None:
+        self.done += count
+        if self.progress is not None:
+            self.progress(self.done, max(self.done, self.total))
 
 
-class _Overlay:
-    """One pass over the records of certificates."""
-
-    def __init__(self, store: Store, keyring: Keyring, unfinished: Mapping[bytes, str]) -> None:
-        self._store = store
-        self._keyring = keyring
-        self._unfinished = unfinished
-        self._numbers: dict[bytes, _Number] = {}
-        self._holders: dict[str, Holder | None] = {}
-
-    async def rebuild(self, progress: Progress | None) -> int:
-        total, done = await self._store.count(CERTIFICATES), 0
-        async for records in _pages(self._store, CERTIFICATES, None):
-            await self._store.commit(await self._writes_for([each for each in records if not each["unissued"]]))
-            done += len(records)
-            if progress is not None:
-                progress(done, max(done, total))
-        for key, number in self._numbers.items():
-            row = {"_id": key, "next": number.next, "last_end_ms": number.last_end_ms}
-            await self._store.commit([Insert(NUMBERS, row)])
-        return done
-
-    async def _writes_for(self, records: Sequence[Document]) -> list[Write]:
-        firsts = await self._first_inputs({record["_id"][:32] for record in records})
-        withdrawn = await self._withdrawn(records)
-        writes: list[Write] = []
-        for record in records:
-            if record["issuer"] == self._keyring.identity:
-                writes += self._issued(record, withdrawn)
-            if record["live"]:
-                writes += await self._held(record, firsts[record["_id"][:32]])
-        return writes
-
-    async def _first_inputs(self, txids: Iterable[bytes]) -> dict[Key, bytes]:
-        raws = await self._store.get_many(RAWS, list(txids))
-        return {txid: Transaction.parse(row["raw"]).inputs[0].outpoint for txid, row in raws.items()}
-
-    async def _withdrawn(self, records: Sequence[Document]) -> set[str]:
-        """Issuances that were withdrawn whole."""
-        notices = await notices_for(records, self._store)
-        whole = set()
-        for record in records:
-            issued = Range(record["issued_start"], record["issued_end"])
-            found = applying({**record, "range_start": issued.start, "range_end": issued.end}, notices)
-            if merge(notice.range for notice in found) == [issued]:
-                whole.add(record["issuance_id"])
-        return whole
-
-    def _issued(self, record: Document, withdrawn: set[str]) -> list[Write]:
-        """The numbers that an issuance took, and its interval, unless that is free again."""
-        series = series_key(record["device_id"], record["energy_carrier"])
-        issued = Range(record["issued_start"], record["issued_end"])
-        number = self._numbers.setdefault(series, _Number())
-        interval = record["period_start"] * 1000, record["period_end"] * 1000
-        number.next = max(number.next, issued.end + 1)
-        number.last_end_ms = max(number.last_end_ms, interval[1])
-        if record["issuance_id"] in withdrawn:
-            return []
-        action_id = self._unfinished.get(record["_id"][:32], "")
-        return [Put(INTERVALS, interval_row(series, interval, record["issuance_id"], issued, action_id))]
-
-    async def _held(self, record: Document, first_input: bytes) -> list[Write]:
-        """The basket's row of a live token that the node can unlock."""
-        holder = await self._holder(record["account_id"])
-        if holder is None or not holder.is_custodial:
-            return []
-        _, index = split_outpoint(record["_id"])
-        for is_open in (False, True):
-            lock = lock_for(holder, first_input, index, self._keyring, is_open=is_open)
-            if lock.owner_key == record["owner_key"]:
-                sender = ANYONE if is_open else lock.sender
-                row = {"_id": record["_id"], "account_id": holder.account_id, "key_id": lock.key_id}
-                return [Insert(BASKET, row | {"sender": sender})]
-        return []
-
-    async def _holder(self, account_id: str) -> Holder | None:
-        if account_id not in self._holders:
-            try:
-                self._holders[account_id] = await holder_of(self._store, self._keyring, account_id)
-            except NotFound:
-                self._holders[account_id] = None
-        return self._holders[account_id]
+# The log
 
 
-async def _pages(store: Store, collection: Collection, index: str | None) -> AsyncIterator[list[Document]]:
+@dataclass(slots=True)
+class _Log:
+    """One walk through the log: when which action was resolved, and what is rebuilt from all actions together."""
+
+    order: list[tuple[int, int, str]] = field(default_factory=list)
+    unfinished: dict[str, Action] = field(default_factory=dict)
+    series: Series = field(default_factory=Series)
+    imports: Imports = field(default_factory=Imports)
+
+    def take(self, actions: Sequence[Action]) -> None:
+        self.series.take(actions)
+        self.imports.take(actions)
+        for action in actions:
+            if action.state is State.PENDING:
+                self.unfinished[action.action_id] = action
+            elif action.kind in _LOGS and action.completed_ms is not None:
+                self.order.append((action.completed_ms, action.seq, action.action_id))
+
+
+async def _replay(store: Store, steps: _Steps) -> dict[str, Action]:
+    """Write what actions have left behind; those that are decided and unfinished, by id."""
+    log = _Log()
+    async for documents in _in_order(store):
+        log.take([Action.read(document) for document in documents])
+        steps.more(len(documents))
+    log.order.sort()
+    for start in range(0, len(log.order), _BATCH):
+        await _write_again(store, [action_id for *_, action_id in log.order[start : start + _BATCH]])
+    log.imports.take_parts(await _parts(store))
+    await commit_all(store, [*log.series.writes(), *await log.imports.writes(store)])
+    await commit_all(store, await rebuild_storage.decided_writes(store, log.unfinished.values()))
+    await commit_all(store, await rebuild_storage.issued_writes(store))
+    return log.unfinished
+
+
+async def _in_order(store: Store) -> AsyncIterator[list[Document]]:
     after = None
     while True:
-        page = await store.find(collection, Find(index=index, limit=_BATCH, after=after))
+        page = await store.find(ACTIONS, Find("seq", limit=_BATCH, after=after))
         yield page.documents
         after = page.last
         if after is None:
             return
 
 
+async def _write_again(store: Store, action_ids: Sequence[str]) -> None:
+    found = await store.get_many(ACTIONS, list(action_ids))
+    actions = [Action.read(found[action_id]) for action_id in action_ids]
+    await commit_all(store, [write for action in actions for write in _LOGS[action.kind](action)])
+
+
+# What is unfinished
+
+
+async def _parts(store: Store) -> dict[str, set[bytes]]:
+    """By action the transactions that did some of what is not all done."""
+    txids: dict[str, set[bytes]] = defaultdict(set)
+    async for rows in walk(store, ACTION_PARTS):
+        for row in rows:
+            digits = row["_id"][:16].hex()
+            action_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+            txids[action_id].add(bytes.fromhex(row["txid"])[::-1])
+    return txids
+
+
+async def _by_transaction(store: Store, unfinished: Mapping[str, Action]) -> dict[bytes, list[Action]]:
+    found: dict[bytes, list[Action]] = defaultdict(list)
+    for action_id, txids in (await _parts(store)).items():
+        for txid in txids:
+            if action_id in unfinished:
+                found[txid].append(unfinished[action_id])
+    return found
+
+
+async def _claimed(store: Store, unfinished: Mapping[str, Action]) -> dict[bytes, Number]:
+    """The numbers of series in which unfinished actions have claimed some, as they are kept: how far such a claim
+    goes stands nowhere else."""
+    series = {key for action in unfinished.values() for key in numbers_of(action)}
+    rows = await store.get_many(NUMBERS, list(series))
+    return {row["_id"]: Number(row["next"], row["last_end_ms"]) for row in rows.values()}
+
+
 async def _empty(store: Store, collection: Collection) -> None:
-    async for documents in _pages(store, collection, None):
+    async for documents in walk(store, collection):
         await store.commit([Delete(collection, document["_id"]) for document in documents])

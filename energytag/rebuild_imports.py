@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from certificates.bundle import Bundle
 from certificates.ranges import Range, merge
-from certificates.token import Token
+from certificates.token import Token, issuance_id_for
 from energytag.actions import Action, Kind, State
 from energytag.imports import ATTRIBUTE, IMPORTED, imported_here
 from overlay.records import load_raws
@@ -21,6 +21,7 @@ class Imports:
     def __init__(self) -> None:
         self._ranges: dict[str, list[Range]] = {}
         self._txids: dict[bytes, str] = {}
+        self._unfinished: set[str] = set()
 
     def take(self, actions: Iterable[Action]) -> None:
         """An import counts from when it was decided."""
@@ -31,6 +32,14 @@ class Imports:
                     bundle = Bundle(attributes)
                     self._ranges.setdefault(bundle.issuance_id, []).append(bundle.range)
                 self._txids |= {bytes.fromhex(txid)[::-1]: action.action_id for txid in action.txids}
+                if action.state is not State.RESOLVED:
+                    self._unfinished.add(action.action_id)
+
+    def take_parts(self, parts: Mapping[str, Iterable[bytes]]) -> None:
+        """The transactions, by action, that did some of what is not all done."""
+        for action_id, txids in parts.items():
+            if action_id in self._unfinished:
+                self._txids |= dict.fromkeys(txids, action_id)
 
     async def writes(self, store: Store) -> list[Write]:
         writes: list[Write] = [
@@ -44,7 +53,11 @@ class Imports:
 
 def _made(raw: bytes, action_id: str) -> Iterable[dict[str, object]]:
     """The rows of what a transaction issued for an import. Other actions may share the transaction."""
-    for output in Transaction.parse(raw).outputs:
+    transaction = Transaction.parse(raw)
+    first_input = transaction.inputs[0].outpoint
+    for index, output in enumerate(transaction.outputs):
         token = read_script(output.script)
-        if isinstance(token, Token) and ATTRIBUTE in token.bundle.attributes:
+        if not isinstance(token, Token) or ATTRIBUTE not in token.bundle.attributes:
+            continue
+        if token.issuance_id == issuance_id_for(first_input, index):
             yield imported_here(token, action_id)

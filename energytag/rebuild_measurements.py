@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from energytag import consumption, measurements
 from energytag.actions import Action, Kind, State
 from energytag.readings import rebuilt
 from store.port import Write
+
+HANDLED: Final = frozenset({Kind.MEASUREMENTS, Kind.CONSUMPTION})
 
 
 def writes_of(action: Action) -> Sequence[Write]:

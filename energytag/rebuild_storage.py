@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from certificates.bundle import Bundle
 from energytag.actions import Action, Kind, State
 from energytag.draft import from_json
 from energytag.holdings import load
+from energytag.storage_issuing import discharge_meant
 from energytag.storage_records import COLLECTIONS, SDRS
 from lookup.records import CERTIFICATES
 from store.port import Delete, Document, Find, Patch, Put, Reader, Write
@@ -36,6 +38,18 @@ def writes_of(action: Action) -> list[Write]:
     documents = action.result["documents"]
     writes: list[Write] = [Put(_BY_NAME[each["collection"]], from_json(each["document"])) for each in documents]
     return writes + [Delete(_BY_NAME[each["collection"]], each["key"]) for each in action.result["removed"]]
+
+
+async def decided_writes(reader: Reader, unfinished: Iterable[Action]) -> list[Write]:
+    """Discharges that unfinished actions have claimed: what they decided is no action's result yet. For when all
+    resolved actions are written again."""
+    writes: list[Write] = []
+    for action in unfinished:
+        if action.kind is Kind.ISSUE_SDGC and action.memo is not None:
+            sdr = await discharge_meant(reader, action.request)
+            changes = {"issued_by": action.action_id, "sdgc": None, "rev": sdr["rev"] + 1}
+            writes.append(Patch(SDRS, sdr["_id"], changes))
+    return writes
 
 
 async def issued_writes(reader: Reader) -> list[Write]:

@@ -91,3 +91,6 @@ BASKET: Final = Collection("basket", key="bytes", clustered=True)
 """`account_id` of the holder, `key_id`, and `sender`: 33 bytes, or b"anyone"."""
 
 CORE: Final = (ACTIONS, ACTION_PARTS, *DIRECTORY, LOGINS, INTERVALS, NUMBERS, BASKET)
+
+REBUILD_STATE: Final = "rebuild:registry"
+"""In the overlay's `STATE` while the registry is built anew, and after that was interrupted."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from basket.funds import Treasury
-from config.errors import ErrorCode, NotFound
+from config.errors import ErrorCode, NotFound, Unavailable
 from energytag import (
     acting,
     consumption,
@@ -28,9 +28,10 @@ from energytag.ground import RegistryGround
 from energytag.intake import LOOK_SECS, Intake
 from energytag.plan import Handler
 from energytag.queue import Outcome, Queue
-from energytag.records import ACTIONS
+from energytag.records import ACTIONS, REBUILD_STATE
 from energytag.sending import Deliver, Sender
 from overlay.clock import Sequence as Numbers
+from overlay.records import STATE
 from store.port import Conflict, Write
 
 _POLL_SECS: Final = 0.025
@@ -69,7 +70,11 @@ class Registry:
         return self._worker is not None and not self._worker.done()
 
     async def start(self) -> None:
-        """Take up what an earlier run left, and begin to work."""
+        """Take up what an earlier run left, and begin to work. `Unavailable(STORAGE_UNAVAILABLE)` when the registry
+        is not whole."""
+        if await self.ground.store.get(STATE, REBUILD_STATE) is not None:
+            message = "the registry was being rebuilt, and is not whole: run `metawatt reindex` to its end"
+            raise Unavailable(message, ErrorCode.STORAGE_UNAVAILABLE)
         if self.is_primary:
             await self.intake.look()
             self._worker = asyncio.create_task(self.queue.run(), name="registry queue")

@@ -40,7 +40,7 @@ class StorageIssuing:
 
     async def plan(self, action: Action, scene: Scene) -> Plan:
         body = action.request
-        sdr = await _record(scene.reader, body)
+        sdr = await discharge_meant(scene.reader, body)
         if action.memo is None:
             await _check_free(scene, sdr)
         known = (await registered(scene.reader, self.ground, [sdr["device_id"]]))[sdr["device_id"]]
@@ -62,7 +62,7 @@ class StorageIssuing:
         )
 
 
-async def _record(reader: Reader, body: Mapping[str, Any]) -> Document:
+async def discharge_meant(reader: Reader, body: Mapping[str, Any]) -> Document:
     """The discharge that a bundle is of: the one it names, else the only one of its device and interval."""
     if "sdr_allocation_id" in body:
         return await discharge_record(reader, body["sdr_allocation_id"])
