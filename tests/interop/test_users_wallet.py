@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-ALICE, BOB = 4001, 4002
+ALICE, BOB, NOBODY = 4001, 4002, 4003
 START = datetime(2026, 3, 1, tzinfo=UTC)
 A_READING_WH = 1000
 WAIT_SECS = 20
@@ -109,6 +109,9 @@ class Holder:
         """A call, prepared by the registry, signed by the wallet, and completed."""
         extra = {} if submits is None else {"submits": submits}
         return self.run_script("move", call=call, body=self.asks(**more), **extra, **self._session)
+
+    def basket_names(self) -> Any:
+        return self.run_script("basket_names", account=self.account_id, **self._session)
 
     def move_otherwise(self, **more: Any) -> Any:
         return self.run_script("move_otherwise", body=self.asks(**more), **self._session)
@@ -211,6 +214,13 @@ def test_a_push_goes_straight_into_the_basket(holder: Holder, node: Any, wallet:
     assert pushed == set(moved["spent"])
     assert pushed <= set(moved["before"])
     assert moved["completed"]["status"] == 202, moved["completed"]
+
+
+def test_wallet_toolbox_loses_what_comes_in_under_capitals(holder: Holder) -> None:
+    """Upstream's fault: names are put into lower case when outputs are listed, but not when they are internalized.
+    Way round: the registry says `metawatts`. When this fails, upstream has mended it."""
+    holder.given(2)
+    assert holder.basket_names() == [0, 1]
 
 
 # Going out
@@ -318,27 +328,36 @@ def test_what_was_not_prepared_is_refused(holder: Holder, buyer: str) -> None:
     assert bundle["tx_id"] == told["txid"]
 
 
+@pytest.fixture(scope="module")
+def bob(registry: Registry, serve_wallet: Any) -> dict[str, str]:
+    """Another user with a wallet: a transfer out of his account, which waits for his signature."""
+    identity_key = serve_wallet(BOB).identity_key
+    account_id = registry.account("Bob", identity_key=identity_key)
+    user_id = registry.user("bob", identity_key)
+    registry.joins(user_id, account_id)
+    registry.give(account_id, user_id)
+    target_id = registry.account("His buyer")
+    return {"source_account_id": account_id, "source_user_id": user_id, "target_account_id": target_id}
+
+
+@pytest.fixture
+def pending(node: Any, bob: dict[str, str]) -> str:
+    return str(node.done("POST", "/certificates/transfer", bob)["action_id"])
+
+
 def test_a_wallet_acts_for_its_own_accounts_only(
-    holder: Holder, node: Any, run_script: Any, serve_wallet: Any, buyer: str
+    holder: Holder, node: Any, bob: dict[str, str], pending: str
 ) -> None:
-    registry = holder.registry
-    other = serve_wallet(BOB)
-    assert run_script("log_in", url=node.url, wallet=other.url)["status"] == 401
-    bob = registry.account("Bob", identity_key=other.identity_key)
-    bob_id = registry.user("bob", other.identity_key)
-    registry.joins(bob_id, bob)
-    registry.give(bob, bob_id)
-    body = {"source_account_id": bob, "source_user_id": bob_id, "target_account_id": buyer}
-    pending = node.done("POST", "/certificates/transfer", body)["action_id"]
-    mine = {**body, "source_user_id": holder.user_id}
+    account_id = bob["source_account_id"]
+    mine = {**bob, "source_user_id": holder.user_id}
     for method, path, asked in [
         ("POST", "/certificates/transfer", mine),
-        ("POST", "/certificates/transfer", body),
-        ("POST", "/certificates/transfer", {**mine, "source_account_id": registry.producer}),
-        ("POST", "/certificates/query", {"source_account_id": bob, "source_user_id": holder.user_id}),
-        ("GET", f"/wallet/outputs?account_id={bob}", None),
-        ("GET", f"/wallet/webhook?account_id={bob}", None),
-        ("POST", "/wallet/outputs/acknowledge", {"account_id": bob, "outpoints": [f"{'00' * 32}.0"]}),
+        ("POST", "/certificates/transfer", bob),
+        ("POST", "/certificates/transfer", {**mine, "source_account_id": holder.registry.producer}),
+        ("POST", "/certificates/query", {"source_account_id": account_id, "source_user_id": holder.user_id}),
+        ("GET", f"/wallet/outputs?account_id={account_id}", None),
+        ("GET", f"/wallet/webhook?account_id={account_id}", None),
+        ("POST", "/wallet/outputs/acknowledge", {"account_id": account_id, "outpoints": [f"{'00' * 32}.0"]}),
         ("GET", f"/wallet/actions/{pending}", None),
         ("GET", f"/actions/{pending}", None),
         ("POST", f"/actions/{pending}/complete", {"beef": "AAAA"}),
@@ -346,6 +365,17 @@ def test_a_wallet_acts_for_its_own_accounts_only(
         status, answer = node.ask(method, path, asked, token=holder.token)
         assert status == 403, (path, asked, answer)
     assert node.done("GET", f"/actions/{pending}")["action_state"] == "pending"
+
+
+def test_nobody_signs_for_another(node: Any, run_script: Any, pending: str) -> None:
+    """Not even in the name of the registry's administrator."""
+    refused = run_script("sign_for_another", url=node.url, token=node.admin_token, action=pending)
+    assert refused["body"]["code"] == "ERR_SCRIPT_INVALID", refused
+    assert node.done("GET", f"/actions/{pending}")["action_state"] == "pending"
+
+
+def test_a_wallet_of_nobody_does_not_log_in(node: Any, run_script: Any, serve_wallet: Any) -> None:
+    assert run_script("log_in", url=node.url, wallet=serve_wallet(NOBODY).url)["status"] == 401
 
 
 def mined(registry: Registry, account_id: str, user_id: str) -> Any:
