@@ -39,6 +39,11 @@ _ACCOUNT: Final = Parameter("account_id", "query", "The account.", _UUID, requir
 _ACTION: Final = Parameter("action_id", "path", "The action.", _UUID)
 _READING: Final = (400, 401, 403, 404, 422, 503)
 _WRITING: Final = (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
+_SIGNING: Final = (
+    "Give `createAction` to the wallet, unlock the inputs by PushDrop as `unlock` says, and hand what `signAction` "
+    "returns to `/actions/{action_id}/complete`. The wallet does not send the transaction (`noSend`): the node does, "
+    "once it is admitted. Tell the wallet so by `createAction` with `sendWith`, so that it uses its change."
+)
 
 
 class WalletHandler:
@@ -154,6 +159,7 @@ class WalletHandler:
             replace(
                 _route("GET", "/wallet/actions/{action_id}", "getActionToSign", self.to_sign, ToSign),
                 summary="What the user's wallet is to sign for an action",
+                description=_SIGNING,
                 parameters=(_ACTION,),
             ),
             replace(
