@@ -41,7 +41,7 @@ _READING: Final = (400, 401, 403, 404, 422, 503)
 _WRITING: Final = (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
 _SIGNING: Final = (
     "Give `createAction` to the wallet, unlock the inputs by PushDrop as `unlock` says, and hand what `signAction` "
-    "returns to `/actions/{action_id}/complete`. The wallet does not send the transaction (`noSend`): the node does, "
+    "returns to `/actions/{action_id}/complete`. The wallet does not send it (`noSend`): the node does, "
     "once it is admitted. Tell the wallet so by `createAction` with `sendWith`, so that it uses its change."
 )
 
