@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntFlag
-from functools import cached_property
 from typing import Final, Protocol, Self
 
 from overlay import pushdrop
 from overlay.keys import PrivateKey
-from overlay.sdk import hash160, hash256
+from overlay.sdk import hash160
+from overlay.sighash import ALL_FORKID, Sighash, Sighasher, sighash
 from overlay.transaction import Input, Output, Transaction
 from overlay.varint import write_varint
 from overlay.wire import (
@@ -24,11 +23,9 @@ from overlay.wire import (
     parse,
     parse_extended,
     serialize,
-    serialize_output,
     serialize_outputs,
     to_extended,
     write_beef,
-    write_script,
 )
 
 __all__ = [
@@ -56,20 +53,6 @@ FEE_RATE: Final = 1
 """Satoshis for 1000 bytes."""
 _SIGNATURE_PUSH_BYTES: Final = 1 + 72 + 1
 _KEY_PUSH_BYTES: Final = 34
-_NOTHING: Final = bytes(32)
-
-
-class Sighash(IntFlag):
-    """What a signature covers; the byte that ends it."""
-
-    ALL = 0x01
-    NONE = 0x02
-    SINGLE = 0x03
-    FORKID = 0x40
-    ANYONE_CAN_PAY = 0x80
-
-
-ALL_FORKID: Final = int(Sighash.ALL | Sighash.FORKID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,61 +105,6 @@ class PushDropSigner:
 
     def unlock(self, digest: bytes, flags: int) -> bytes:
         return pushdrop.unlock(self.key, digest, flags)
-
-
-class Sighasher:
-    """BIP143 digests of one transaction; what its inputs have in common is hashed once."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
-
-    @cached_property
-    def _prevouts(self) -> bytes:
-        return hash256(b"".join([spent.outpoint for spent in self._transaction.inputs]))
-
-    @cached_property
-    def _sequences(self) -> bytes:
-        return hash256(b"".join([spent.sequence.to_bytes(4, "little") for spent in self._transaction.inputs]))
-
-    @cached_property
-    def _outputs(self) -> bytes:
-        return hash256(serialize_outputs(self._transaction.outputs))
-
-    def _outputs_hash(self, index: int, base: int) -> bytes:
-        outputs = self._transaction.outputs
-        if base == Sighash.SINGLE:
-            return hash256(serialize_output(outputs[index])) if index < len(outputs) else _NOTHING
-        return _NOTHING if base == Sighash.NONE else self._outputs
-
-    def preimage(self, index: int, source: Output, flags: int = ALL_FORKID) -> bytes:
-        """What is signed for an input that spends `source`; ValueError without FORKID."""
-        if not flags & Sighash.FORKID:
-            raise ValueError("signatures here are with FORKID")
-        transaction, spent = self._transaction, self._transaction.inputs[index]
-        alone, base = flags & Sighash.ANYONE_CAN_PAY, flags & 0x1F
-        return b"".join(
-            (
-                transaction.version.to_bytes(4, "little"),
-                _NOTHING if alone else self._prevouts,
-                self._sequences if not alone and base == Sighash.ALL else _NOTHING,
-                spent.outpoint,
-                write_script(source.script),
-                source.satoshis.to_bytes(8, "little"),
-                spent.sequence.to_bytes(4, "little"),
-                self._outputs_hash(index, base),
-                transaction.lock_time.to_bytes(4, "little"),
-                flags.to_bytes(4, "little"),
-            )
-        )
-
-    def digest(self, index: int, source: Output, flags: int = ALL_FORKID) -> bytes:
-        """The 32 bytes that are signed for an input that spends `source`."""
-        return hash256(self.preimage(index, source, flags))
-
-
-def sighash(transaction: Transaction, index: int, source: Output, flags: int = ALL_FORKID) -> bytes:
-    """The digest for one input; `Sighasher` when several are wanted."""
-    return Sighasher(transaction).digest(index, source, flags)
 
 
 def fee_for(size_bytes: int, rate: int = FEE_RATE) -> int:

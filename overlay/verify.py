@@ -16,11 +16,12 @@ from config.errors import BadRequest, ErrorCode
 from overlay import pushdrop
 from overlay.envelope import Envelope, Member
 from overlay.merkle import Bump, is_ambiguous_leaf
+from overlay.plain import is_plainly_signed
 from overlay.sdk import parse_script, run_scripts
+from overlay.sighash import ALL_FORKID, Sighasher
 from overlay.transaction import Input, Output, Transaction
 from overlay.varint import write_varint
 
-_SIGHASH_ALL_FORKID = 0x41
 _CHECKSIGS = bytes((0xAC, 0xAD, 0xAE, 0xAF))
 _LARGEST_PUSH_OPCODE = 75
 _PUSHDATA_BYTES = {0x4C: 1, 0x4D: 2, 0x4E: 4}
@@ -236,28 +237,43 @@ def _is_short_pushes(script: bytes) -> bool:
 
 def run(job: SpendJob) -> None:
     """Run every script of one transaction; `BadRequest(SCRIPT_INVALID)` when one fails."""
-    transaction = job.transaction
-    outputs = [_serialize(output) for output in transaction.outputs]
-    inputs = [
-        (spend.source_txid[::-1].hex(), spend.source_index, b"", 0, spend.sequence, _SIGHASH_ALL_FORKID)
-        for spend in transaction.inputs
-    ]
-    # The VM takes the version as the signed number that a miner's node keeps it in.
-    version = transaction.version - (transaction.version >> 31 << 32)
-    for index, (spend, source) in enumerate(zip(transaction.inputs, job.sources, strict=True)):
+    hasher = Sighasher(job.transaction)
+    machine: _Machine | None = None
+    for index, (spend, source) in enumerate(zip(job.transaction.inputs, job.sources, strict=True)):
+        if is_plainly_signed(hasher, index, spend.unlocking_script, source):
+            continue
+        machine = machine or _Machine(job.transaction)
+        machine.run(index, source)
+
+
+class _Machine:
+    """The SDK's script machine, set up for one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._outputs = [_serialize(output) for output in transaction.outputs]
+        self._inputs = [
+            (spend.source_txid[::-1].hex(), spend.source_index, b"", 0, spend.sequence, ALL_FORKID)
+            for spend in transaction.inputs
+        ]
+        # It takes the version as the signed number that a miner's node keeps it in.
+        self._version = transaction.version - (transaction.version >> 31 << 32)
+
+    def run(self, index: int, source: Output) -> None:
+        spend, transaction = self._transaction.inputs[index], self._transaction
         try:
             run_scripts(
                 _chunks(spend.unlocking_script),
                 _chunks(source.script),
-                version,
-                inputs[index][0],
+                self._version,
+                self._inputs[index][0],
                 spend.source_index,
                 transaction.lock_time,
                 index,
                 spend.sequence,
                 source.satoshis,
-                inputs[:index] + inputs[index + 1 :],
-                outputs,
+                self._inputs[:index] + self._inputs[index + 1 :],
+                self._outputs,
             )
         except (RuntimeError, ValueError, IndexError, OverflowError, TypeError) as error:
             raise _script_fails(transaction, index, str(error)) from error
