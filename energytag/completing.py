@@ -9,6 +9,7 @@ is to resolve the action.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from config.errors import BadRequest, ErrorCode, Internal
@@ -52,7 +53,6 @@ async def complete(
     txid_hex = envelope.subject.txid_hex
     resolved = action.resolved(plan.result, (txid_hex,), ground.now_ms())
     writes = [_change(action, resolved), *plan.decision, *plan.writes, *sender.output_writes(plan.pieces, made)]
-
     moves = sum(isinstance(piece, Move) for piece in plan.pieces)
 
     def joining(steak: Steak) -> list[Write]:
@@ -63,20 +63,23 @@ async def complete(
         return writes
 
     topics = sorted(frozenset[str]().union(*map(sender.topics_of, plan.pieces)))
-    try:
+    # After a conflict it is done, by a repeat of this call or with another transaction: the action tells.
+    with suppress(AlongsideConflict, Conflict):
         steak = await ground.engine.submit(beef, topics, alongside=joining)
-        if await _still_waits(action, ground):
+        if (await _stored(action, ground)).awaits_signature:
             _check_made(steak, len(made), moves)
             await ground.store.commit(writes)
-    except (AlongsideConflict, Conflict):
-        raise NotAwaited from None
-    return Outcome(resolved, made)
+    stored = await _stored(action, ground)
+    if txid_hex not in stored.txids:
+        raise NotAwaited
+    return Outcome(stored, made)
 
 
-async def _still_waits(action: Action, ground: RegistryGround) -> bool:
-    """Whether the admission of the transaction was an earlier one, which resolved nothing."""
+async def _stored(action: Action, ground: RegistryGround) -> Action:
+    """The action after the admission; it still waits when that was an earlier one, which resolved nothing."""
     document = await ground.store.get(ACTIONS, action.action_id)
-    return document is not None and Action.read(document).awaits_signature
+    assert document is not None
+    return Action.read(document)
 
 
 def _check_made(steak: Steak, outputs: int, moves: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,19 @@ async def test_a_transaction_that_was_submitted_before_completes_its_action(node
         assert outcome.action.state is State.RESOLVED
     assert await node.store.get(BASKET, outpoint(parse_envelope(beef).subject.txid, 0)) is not None
     await node.resolved(Kind.TRANSFER, transfer(ACCOUNT, OTHER_ACCOUNT))
+
+
+@pytest.mark.parametrize("is_admitted", [False, True])
+async def test_completions_at_once_answer_the_same(node: WalletRegistry, is_admitted: bool) -> None:
+    await node.give()
+    action, asked = await prepared(node)
+    beef = await node.signed(asked)
+    if is_admitted:
+        await node.node.engine.submit(beef, [CERTIFICATES])
+    outcomes = await asyncio.gather(*(node.registry.complete(action.action_id, beef) for _ in range(4)))
+    stored = await node.registry.action(action.action_id)
+    assert stored.state is State.RESOLVED
+    assert all(outcome.action == stored for outcome in outcomes)
 
 
 async def test_a_wallet_may_move_more_of_its_own_beside(node: WalletRegistry) -> None:
