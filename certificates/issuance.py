@@ -8,6 +8,7 @@ fields = encode_fields(token)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from certificates.bundle import Bundle
 from certificates.document import Json
@@ -15,6 +16,8 @@ from certificates.lifecycle import Status
 from certificates.ranges import Range
 from certificates.token import Token, issuance_id_for
 from certificates.withdrawal import Withdrawal
+
+_NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def issue(
@@ -34,17 +37,39 @@ def issue(
     `spends` is the outpoint that the issuing transaction's input 0 spends, and `output_index` where the token
     will stand in it. `TokenMalformed` names an attribute that is wrong or missing.
     """
-    bundle = Bundle.read(
-        {
-            **attributes,
-            "issuance_id": issuance_id_for(spends, output_index),
-            "certificate_status": Status.ACTIVE.value,
-            "bundle_id_range_start": issued.start,
-            "bundle_id_range_end": issued.end,
-            "bundle_quantity": issued.quantity,
-        }
-    )
+    bundle = Bundle.read({**attributes, **_own(issued, issuance_id_for(spends, output_index))})
     return Token(locking_key, bundle, issued, issuer_key, origin=origin, extras=dict(extras or {}))
+
+
+def draft(attributes: Mapping[str, Json], quantity: int) -> Bundle:
+    """A checked bundle to issue later, of so many certificates, without its id and numbers."""
+    return Bundle.read({**attributes, **_own(Range.of(1, quantity), _NO_ID)})
+
+
+def issue_draft(
+    checked: Bundle,
+    issued: Range,
+    *,
+    spends: bytes,
+    output_index: int,
+    issuer_key: bytes,
+    locking_key: bytes,
+    extras: Mapping[str, Json] | None = None,
+) -> Token:
+    """`issue`, of a `draft`: nothing is checked twice."""
+    own = _own(issued, issuance_id_for(spends, output_index))
+    return Token(locking_key, Bundle({**checked.attributes, **own}), issued, issuer_key, extras=dict(extras or {}))
+
+
+def _own(issued: Range, issuance_id: str) -> dict[str, Json]:
+    """What an issuance settles itself."""
+    return {
+        "issuance_id": issuance_id,
+        "certificate_status": Status.ACTIVE.value,
+        "bundle_id_range_start": issued.start,
+        "bundle_id_range_end": issued.end,
+        "bundle_quantity": issued.quantity,
+    }
 
 
 def withdraw(

@@ -12,7 +12,7 @@ from typing import Final
 
 from basket.funds import Change, FundCoin, Funding
 from basket.keyring import Keyring
-from certificates.issuance import issue, withdraw
+from certificates.issuance import issue_draft, withdraw
 from certificates.lifecycle import Status
 from certificates.token import OWNER_PROTOCOL, TOKEN_SATOSHIS, Token, encode_fields
 from certificates.withdrawal import Withdrawal
@@ -108,8 +108,8 @@ def _outputs(piece: Piece, first_outpoint: bytes, index: int, keyring: Keyring) 
 
 def _issued(piece: Issue, first_outpoint: bytes, index: int, keyring: Keyring) -> Made:
     lock = lock_for(piece.holder, first_outpoint, index, keyring)
-    token = issue(
-        piece.attributes,
+    token = issue_draft(
+        piece.draft,
         piece.issued,
         spends=first_outpoint,
         output_index=index,

@@ -26,6 +26,7 @@ from typing import Any, Final
 from certificates.bundle import MUTABLE, OPTIONAL, REQUIRED, Bundle
 from certificates.document import MAX_INTEGER, Json
 from certificates.errors import TokenMalformed
+from certificates.issuance import draft
 from certificates.lifecycle import Status
 from certificates.ranges import Range, merge
 from certificates.rules import against_capacity, against_quantity
@@ -260,7 +261,9 @@ def _issue(bundle: Bundle, holder: Holder, action: Action) -> Issue:
         "proven": action.request["proven"],
     }
     attributes = {**kept, "account_id": holder.account_id, ATTRIBUTE: origin}
-    return Issue(attributes, bundle.range, holder, _recorder(action), {"note": {"import": origin}})
+    return Issue(
+        draft(attributes, bundle.quantity), bundle.range, holder, _recorder(action), {"note": {"import": origin}}
+    )
 
 
 def _recorder(action: Action) -> Recorder:

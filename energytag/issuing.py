@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from certificates.bundle import EPOCH, Bundle
 from certificates.document import Json
+from certificates.issuance import draft
 from certificates.policy import Policy
 from certificates.ranges import Range
 from certificates.rules import against_capacity
@@ -25,7 +26,6 @@ from energytag.records import INTERVALS
 from store.port import Insert, Write
 
 _MAX_INTERVAL: Final = timedelta(hours=1)
-_NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 _SERIES: Final = "series"
 
 
@@ -91,20 +91,11 @@ async def plan_issuance(requests: Sequence[IssueRequest], action: Action, scene:
 
 
 def _checked(request: IssueRequest, now_ms: int, policy: Policy) -> Bundle:
-    """The bundle as it would be with number 1; everything is checked that does not depend on others."""
+    """The draft of a request; everything is checked that does not depend on others."""
     with _named(request):
         if request.quantity < 1:
             raise WrongNumber("a bundle has at least one certificate")
-        bundle = Bundle.read(
-            {
-                **request.attributes,
-                "issuance_id": _NO_ID,
-                "certificate_status": "Active",
-                "bundle_id_range_start": 1,
-                "bundle_id_range_end": request.quantity,
-                "bundle_quantity": request.quantity,
-            }
-        )
+        bundle = draft(request.attributes, request.quantity)
         _check_interval(bundle, now_ms)
         reason = against_capacity(bundle, policy)
         if reason is not None:
@@ -156,7 +147,7 @@ def _piece(request: IssueRequest, bundle: Bundle, series: Series, action: Action
             ) from None
         numbers = series.number(request.quantity, request.first_number)
     record = _recorder(series.key, interval, numbers, action.action_id, request.also)
-    return Issue(request.attributes, numbers, request.holder, record, request.extras)
+    return Issue(bundle, numbers, request.holder, record, request.extras)
 
 
 def _recorder(

@@ -82,8 +82,8 @@ def pack(planned: Iterable[Planned], topics_of: Topics, most_outputs: int, most_
 def origin_of(piece: Piece) -> tuple[str, str]:
     """Energy source and country of the certificates that a piece is about."""
     match piece:
-        case Issue(attributes=attributes):
-            found = attributes
+        case Issue(draft=draft):
+            found = draft.attributes
         case Move(holding=holding):
             found = holding.token.bundle.attributes
         case Notice(token=token):

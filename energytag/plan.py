@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from basket.funds import FundCoin
+from certificates.bundle import Bundle
 from certificates.document import Json
 from certificates.ranges import Range
 from certificates.token import Token
@@ -74,9 +75,9 @@ Recorder: TypeAlias = Callable[[Made], Sequence[Write]]
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """A bundle to issue. `attributes` are its EnergyTag attributes without issuance id, status and range."""
+    """A bundle to issue: a draft (`certificates.issuance`), and the numbers that it is to have."""
 
-    attributes: Mapping[str, Json]
+    draft: Bundle
     issued: Range
     holder: Holder
     record: Recorder

@@ -149,7 +149,8 @@ class TransactionBuilder:
     def build(self) -> Transaction:
         """The signed transaction; ValueError when the coins do not suffice."""
         outputs = [*self._outputs, *self._change()]
-        draft = make_transaction(self._inputs(), outputs, self._version, self._lock_time)
+        # Nobody asks a draft for its bytes or its id.
+        draft = Transaction(b"", b"", self._version, tuple(self._inputs()), tuple(outputs), self._lock_time)
         hasher = Sighasher(draft)
         scripts = [self._unlock(hasher, index) for index in range(len(self._spends))]
         return make_transaction(self._inputs(scripts), outputs, self._version, self._lock_time)

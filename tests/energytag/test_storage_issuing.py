@@ -160,7 +160,7 @@ async def test_an_issuance_that_was_decided_is_planned_again_just_the_same(batte
     assert (again.decision, again.result) == ([], first.result)
     for one, other in zip(first.pieces, again.pieces, strict=True):
         assert isinstance(one, Issue) and isinstance(other, Issue)
-        assert (one.attributes, one.issued) == (other.attributes, other.issued)
+        assert (one.draft, one.issued) == (other.draft, other.issued)
     assert (await battery.refused(Kind.ISSUE_SDGC, bundle(2, 900)))[0] is ErrorCode.ISSUED_TWICE
     assert sdr_id
 
