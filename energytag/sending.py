@@ -81,15 +81,22 @@ class Sender:
         await self._ground.engine.submit(composed.beef, self.named(run.topics), alongside=checked)
 
     async def submit_ready(self, ready: Ready, writes: Sequence[Write]) -> None:
-        """Submit a transaction that was signed before, with writes that join its admission."""
+        """Submit a transaction that was signed before, with writes that join its admission, or follow it where it
+        was admitted already."""
         nothing = Funding(())
-        joined = [*writes, *self._treasury.writes(nothing, ready.change)]
+        joining = [*writes, *self._treasury.writes(nothing, ready.change)]
+        joined = False
 
         def checked(steak: Steak) -> Sequence[Write]:
+            nonlocal joined
             check_admitted(steak, ready.outputs)
-            return joined
+            joined = True
+            return joining
 
-        await self._ground.engine.submit(ready.beef, ready.topics, alongside=checked)
+        steak = await self._ground.engine.submit(ready.beef, ready.topics, alongside=checked)
+        if not joined:
+            check_admitted(steak, ready.outputs)
+            await self._ground.store.commit(joining)
         self._treasury.settle(nothing, ready.change)
 
     async def _keep(self, run: Run, composed: Composed, funding: Funding, alongside: Alongside) -> None:

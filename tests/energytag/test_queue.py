@@ -11,6 +11,7 @@ from config.errors import BadRequest, ErrorCode
 from energytag.actions import Kind, State
 from energytag.audit import check_registry
 from energytag.packing import Run
+from energytag.private import PRIVATE
 from energytag.records import ACTIONS, BASKET, DEVICES, INTERVALS, NUMBERS
 from lookup.records import CERTIFICATES
 from store.port import Put
@@ -94,6 +95,17 @@ async def test_private_bundles_are_published_when_told(registry: RegistryNode) -
     assert await registry.store.count(CERTIFICATES) == 2
     again = await registry.act(Kind.PUBLISH, {"private_action_id": kept.action.action_id})
     assert again.action.error["code"] == "ERR_CERTIFICATE_UNKNOWN"
+
+
+async def test_what_is_known_already_can_still_be_published(registry: RegistryNode) -> None:
+    request = {"device_id": DEVICE, "readings": readings(0, 1), "broadcast": False}
+    kept = (await registry.resolved(Kind.CREATE_MANY, request)).action
+    row = await registry.store.get(PRIVATE, kept.action_id)
+    await registry.node.engine.submit(row["beef"], row["topics"])
+    published = await registry.resolved(Kind.PUBLISH, {"private_action_id": kept.action_id})
+    assert published.action.txids == kept.txids
+    assert await registry.store.count(PRIVATE) == 0
+    assert await check_registry(registry.store, registry.keyring) == []
 
 
 async def test_the_account_holds_what_was_issued(registry: RegistryNode) -> None:
