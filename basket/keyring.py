@@ -73,7 +73,7 @@ class Keyring:
 
     def webhook_secret(self, account_id: str) -> bytes:
         """What this node and an account's webhook share: 32 bytes."""
-        return hmac.digest(self._key.secret, _WEBHOOK_TAG + account_id.encode(), sha256)
+        return hmac_sha256(self._key.secret, _WEBHOOK_TAG + account_id.encode())
 
     def funds_key(self, key_id: str) -> PrivateKey:
         """The key of coins for fees."""
