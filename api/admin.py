@@ -173,7 +173,7 @@ class AdminHandler:
                 "POST",
                 "/admin/reindex",
                 "adminReindex",
-                "Rebuild lookup indices from stored transactions",
+                "Rebuild lookup indices from stored transactions; the registry is left to `metawatt reindex`",
                 self.reindex,
                 body=json_content("The service; all when left out.", schemas.ref("ReindexRequest")),
             ),

@@ -93,14 +93,14 @@ def doctor(
 def reindex(
     *,
     service: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only this lookup service; default: all.")
+        str | None, typer.Option(metavar="NAME", help="Only this lookup service, or `registry`; default: all.")
     ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
     network: NetworkOption = None,
     storage: StorageUri = None,
 ) -> None:
-    """Build lookup indexes anew from the stored transactions. Stop the node first."""
+    """Build lookup indexes and the registry anew from what is stored. Stop the node first."""
     from cli.reindex import run
 
     run(settings_from(config=config, data_dir=data_dir, network=network, storage=storage), service)

@@ -9,12 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.progress import bar
-from cli.stored import opened_store
+from cli.stored import keyring_of, opened_store
 from config.logging import configure_logging
 from config.settings import Settings
+from energytag.audit import check_registry
+from energytag.records import REBUILD_STATE
 from lookup.audit import check_partitions
 from lookup.hosted import hosted_lookup_services
 from overlay.invariants import check_invariants
+from overlay.records import STATE
+from store.port import Store
 
 _MOST_SHOWN = 50
 
@@ -37,4 +41,13 @@ async def _check(settings: Settings, console: Console) -> list[str]:
     async with opened_store(settings, hosted_lookup_services(settings)) as store:
         faults = [f"storage: {fault}" for fault in await store.check()]
         with bar("invariants", console) as move:
-            return [*faults, *await check_invariants(store, move), *await check_partitions(store)]
+            faults += [*await check_invariants(store, move), *await check_partitions(store)]
+        if settings.registry.enabled:
+            faults += await _check_registry(settings, store)
+        return faults
+
+
+async def _check_registry(settings: Settings, store: Store) -> list[str]:
+    if await store.get(STATE, REBUILD_STATE) is not None:
+        return ["registry: it was being rebuilt, and is not whole; run metawatt reindex to its end"]
+    return await check_registry(store, keyring_of(settings))

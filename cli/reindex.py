@@ -1,43 +1,53 @@
-"""`metawatt reindex`: lookup indexes built anew from the stored transactions."""
+"""`metawatt reindex`: lookup indexes built anew from stored transactions, and the registry from its log, too."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Console
 
 from cli.progress import bar
-from cli.stored import opened_store
+from cli.stored import keyring_of, opened_store
 from config.errors import ErrorCode, NotFound
 from config.logging import configure_logging
 from config.settings import Settings
+from energytag.rebuild import rebuild
 from lookup.hosted import hosted_lookup_services
 from overlay.lookup_service import LookupService
 from overlay.reindex import Reindexer
 
+REGISTRY: Final = "registry"
+
 
 def run(settings: Settings, service: str | None) -> None:
-    """Rebuild one service's index, or all; `NotFound` for a service that is not hosted."""
+    """Rebuild one service's index, or the registry, or all; `NotFound` for a service that is not hosted."""
     configure_logging(settings.log)
     asyncio.run(_rebuild(settings, service))
 
 
 async def _rebuild(settings: Settings, name: str | None) -> None:
     services = hosted_lookup_services(settings)
-    chosen = _chosen(services, name)
+    with_registry = settings.registry.enabled and name in (None, REGISTRY)
+    chosen = [] if name == REGISTRY and with_registry else _chosen(services, name)
     console = Console()
     async with opened_store(settings, services) as store:
+        keyring = keyring_of(settings) if with_registry else None
         reindexer = Reindexer(store)
         for service in chosen:
             with bar(service.name, console) as move:
                 outputs = await reindexer.rebuild(service, move)
             console.print(f"{service.name}: {outputs} outputs indexed")
+        if keyring is not None:
+            with bar(REGISTRY, console) as move:
+                certificates = await rebuild(store, keyring, move)
+            console.print(f"{REGISTRY}: rebuilt from its log and {certificates} certificates")
 
 
 def _chosen(services: Sequence[LookupService], name: str | None) -> list[LookupService]:
     chosen = [service for service in services if name in (None, service.name)]
     if not chosen:
-        hosted = ", ".join(service.name for service in services)
+        hosted = ", ".join([*(service.name for service in services), REGISTRY])
         raise NotFound(f"there is no lookup service {name!r}; hosted: {hosted}", ErrorCode.LOOKUP_SERVICE_UNKNOWN)
     return chosen

@@ -1,7 +1,9 @@
 """Again from the overlay: numbers and intervals of what was issued, and the basket.
 
 A registry's own issuance is known by its issuance id, which follows from where the output stands; so each is met
-once, whatever became of it. Private bundles are read from their own transactions, which no topic has seen.
+once, whatever became of it. What was issued with the node's key for devices that the registry does not have (by an
+import, for one) has no numbers and no interval here. Private bundles are read from their own transactions, which no
+topic has seen.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from energytag.imports import ATTRIBUTE
 from energytag.intervals import interval_row, series_key
 from energytag.plan import Holder
 from energytag.private import PRIVATE
-from energytag.records import BASKET, INTERVALS, NUMBERS
+from energytag.records import BASKET, DEVICES, INTERVALS, NUMBERS
 from lookup.records import CERTIFICATES
 from lookup.standing import Notices, notices_for
 from overlay.envelope import parse_envelope
@@ -124,6 +126,8 @@ class OverlayPass:
     # Issued
 
     async def _issued(self, records: Sequence[Document]) -> list[Write]:
+        devices = await self._store.get_many(DEVICES, list({record["device_id"] for record in records}))
+        records = [record for record in records if record["device_id"] in devices]
         notices = await notices_for(records, self._store)
         outputs = await load_outputs(self._store, [record["_id"] for record in records])
         writes: list[Write] = []
