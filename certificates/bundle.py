@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from certificates.countries import COUNTRIES
@@ -246,12 +247,23 @@ class Bundle:
 
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_REMEMBERED_SOURCES: Final = 256
+_SHORT: Final = 64
 _NOT_LETTERS: Final = re.compile(r"[^A-Za-z]+")
 
 
 def source_word(energy_source: str) -> str:
     """An energy source as topic names spell it: lower case, everything but a to z as one underscore;
     `Solar PV` and `solar_pv` are one source. Empty when there is no letter in it."""
+    return _short_word(energy_source) if len(energy_source) <= _SHORT else _word(energy_source)
+
+
+@lru_cache(_REMEMBERED_SOURCES)
+def _short_word(energy_source: str) -> str:
+    return _word(energy_source)
+
+
+def _word(energy_source: str) -> str:
     return _NOT_LETTERS.sub("_", energy_source).strip("_").lower()
 
 

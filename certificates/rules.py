@@ -18,6 +18,7 @@ hex) that a refund goes to; a refund to another key is then refused. Without it 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -50,8 +51,31 @@ class Keys(Protocol):
 
 
 def against_issuance(token: Token, outpoint: bytes, output_index: int, policy: Policy, keys: Keys) -> str | None:
-    """Rule 1. `outpoint` is what the transaction's input 0 spends, 36 bytes. The signature comes last, being
-    the dearest to check."""
+    """Rule 1. `outpoint` is what the transaction's input 0 spends, 36 bytes.
+
+    Several topics ask the same of one token: the last answer is kept with it.
+    """
+    place = outpoint, output_index
+    last = token.last_answer
+    if isinstance(last, Answer) and last.place == place and last.policy is policy and last.keys is keys:
+        return last.reason
+    reason = _against_issuance(token, outpoint, output_index, policy, keys)
+    token.remember(Answer(place, policy, keys, reason))
+    return reason
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was asked of a token, and the reason against it, None when there is none."""
+
+    place: tuple[bytes, int]
+    policy: Policy
+    keys: Keys
+    reason: str | None
+
+
+def _against_issuance(token: Token, outpoint: bytes, output_index: int, policy: Policy, keys: Keys) -> str | None:
+    """The signature comes last, being the dearest to check."""
     bundle = token.bundle
     if token.issuance_id != issuance_id_for(outpoint, output_index):
         return "the issuance id is neither derived from this output nor carried by a spent coin"

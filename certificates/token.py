@@ -25,6 +25,7 @@ OWNER_PROTOCOL: Final = (1, "metawatt gc")
 ISSUANCE_PROTOCOL: Final = (1, "metawatt gc issuance")
 TOKEN_SATOSHIS: Final = 1
 MAX_SIGNATURE_BYTES: Final = 73
+_ANSWER: Final = "_last_answer"
 _ID_TAG: Final = b"metawatt gc"
 _SIGNED_PARTS: Final = frozenset({"v", "energyTag", "issued", "origin"})
 
@@ -74,6 +75,15 @@ class Token:
 
     def with_signature(self, signature: bytes) -> Token:
         return replace(self, signature=signature)
+
+    @property
+    def last_answer(self) -> object:
+        """What `remember` was given last; None when nothing was."""
+        return self.__dict__.get(_ANSWER)
+
+    def remember(self, answer: object) -> None:
+        """Keep an answer about this token with it: no part of its value, nor of comparisons."""
+        self.__dict__[_ANSWER] = answer
 
 
 Content: TypeAlias = Token | LegacyToken | Withdrawal

@@ -77,6 +77,7 @@ async def test_what_is_not_a_certificate_is_ignored() -> None:
 async def test_judged_at_once_by_many_instances(monkeypatch: pytest.MonkeyPatch) -> None:
     """Instances share the memory of verified signatures: one transaction, one verification."""
     keychain.forget()
+    read_script.cache_clear()
     verified: list[bytes] = []
     plain = keychain.keys.verify_for_anyone
 
