@@ -19,13 +19,27 @@ _PLAIN_FLOAT_MAX: Final = 1e15
 def canonical(value: Json) -> bytes:
     """The canonical text of a JSON value; `TokenMalformed` when it has none (NaN, integers beyond 2^53)."""
     try:
-        return orjson.dumps(value, option=_OPTIONS) if _is_plain(value) else _by_the_letter(value)
+        if not _is_plain(value):
+            value = _with_whole_numbers(value)
+            if not _is_plain(value):
+                return _by_the_letter(value)
+        return orjson.dumps(value, option=_OPTIONS)
     except (orjson.JSONEncodeError, rfc8785.CanonicalizationError) as error:
         raise TokenMalformed(f"there is no canonical JSON of this: {error}") from error
 
 
 def _by_the_letter(value: Json) -> bytes:
     return bytes(rfc8785.dumps(value))
+
+
+def _with_whole_numbers(value: Json) -> Json:
+    """The value with its whole floats as integers, which is how RFC 8785 writes them."""
+    kind = type(value)
+    if kind is float:
+        return int(value) if value.is_integer() and abs(value) <= MAX_INTEGER else value
+    if kind is dict:
+        return {key: _with_whole_numbers(child) for key, child in value.items()}
+    return [_with_whole_numbers(child) for child in value] if kind is list else value
 
 
 def _is_plain(value: Json) -> bool:

@@ -15,7 +15,12 @@ from certificates.document import MAX_INTEGER
 from certificates.errors import TokenMalformed
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-floats = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-200, 200) | st.floats(1e-7, 1e-3)
+floats = (
+    st.integers(-(2**60), 2**60).map(float)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(-200, 200)
+    | st.floats(1e-7, 1e-3)
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | floats | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
