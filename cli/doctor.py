@@ -20,6 +20,7 @@ from cli.machine_checks import (
     check_native_module,
     check_node_key,
 )
+from cli.registry_checks import check_registry
 from cli.storage_checks import check_storage
 from config.load import SettingsInvalid
 from config.settings import Settings
@@ -54,6 +55,7 @@ async def examine(load: Callable[[], Settings], now_secs: Callable[[], float]) -
         check_node_key(settings),
         check_admin_token(settings),
         await check_storage(settings),
+        *await check_registry(settings),
         *await ChainChecks(settings, now_secs).run(),
         check_address(settings),
     ]
