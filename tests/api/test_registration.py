@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from api.node import Node
+from api.registry_figures import RegistryCounts
 from energytag.actions import Kind, State
 from energytag.delivery import DELIVERIES
 from energytag.records import ACCOUNTS, DEVICES
@@ -151,6 +152,11 @@ async def test_two_processes_answer_as_one_registry(settings_of: Any) -> None:
             outcome = await second.registry.act(Kind.ORGANISATION_CREATE, body, user_id=None)
             assert outcome.action.state is State.RESOLVED
         assert (perf_counter() - began) / 10 < 0.5
+        # Coins are with the first, which alone tells of them: what all processes tell is added up.
+        assert first.registry is not None
+        told = [{each.name for each in RegistryCounts(one).collect()} for one in (first.registry, second.registry)]
+        assert "metawatt_wallet_satoshis" in told[0] - told[1]
+        assert "metawatt_registry_actions" in told[0] & told[1]
     finally:
         await second.stop()
         await first.stop()

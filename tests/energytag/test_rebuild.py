@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from energytag.draft import as_json
 from energytag.imports import prepare
 from energytag.intervals import series_key
 from energytag.measurements import MEASUREMENTS
+from energytag.models.common import moment_of_ms, read, written
+from energytag.models.storage import StorageBundle
 from energytag.rebuild import DERIVED, LOGGED, rebuild
 from energytag.records import (
     ACCOUNTS,
@@ -168,8 +171,6 @@ def hour(number: int) -> dict[str, str]:
 
 
 def moment_in(clock: Clock, ms: int) -> str:
-    from energytag.models.common import moment_of_ms
-
     return moment_of_ms(clock.now_ms + ms)
 
 
@@ -275,23 +276,35 @@ async def test_the_log_is_applied_in_the_order_of_resolution(world: World) -> No
 # What is unfinished
 
 
+def cut_off(registry: RegistryNode, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Let no transaction through after so many."""
+    send = registry.registry.sender.send
+    sent = 0
+
+    async def fails(run: Any, alongside: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        if sent > after:
+            raise Unavailable("the lights went out")
+        return await send(run, alongside)
+
+    monkeypatch.setattr(registry.registry.sender, "send", fails)
+
+
+async def finished(registry: RegistryNode, action_id: str) -> Action:
+    async with asyncio.timeout(20):
+        while not (action := await registry.registry.action(action_id)).is_settled:
+            await asyncio.sleep(0.02)
+    return action
+
+
 async def test_an_unfinished_issuance_is_finished_after_a_rebuild(
     registry: RegistryNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 250 bundles in three transactions two are admitted when the process ends."""
     world = World(registry)
     await world.populate()
-    send = registry.registry.sender.send
-    sent = 0
-
-    async def fails_at_the_third(run: Any, alongside: Any) -> Any:
-        nonlocal sent
-        sent += 1
-        if sent >= 3:
-            raise Unavailable("the lights went out")
-        return await send(run, alongside)
-
-    monkeypatch.setattr(registry.registry.sender, "send", fails_at_the_third)
+    cut_off(registry, monkeypatch, after=2)
     request = {"device_id": DEVICE, "readings": readings(0, 250)}
     outcome = await registry.act(Kind.CREATE_MANY, request, wait_secs=1)
     assert outcome.action.state is State.PENDING
@@ -299,11 +312,57 @@ async def test_an_unfinished_issuance_is_finished_after_a_rebuild(
     before = await world.snapshot()
     assert before[NUMBERS.name][0]["next"] == 250_001
     await world.rebuild()
-    after = await world.snapshot()
-    assert after == before, "intervals know the unfinished action by its id"
+    assert await world.snapshot() == before, "intervals know the unfinished action by its id"
     monkeypatch.undo()
     await registry.registry.start()
     assert (await registry.issue(300, 1)).state is State.RESOLVED
-    done = await registry.registry.action(outcome.action.action_id)
+    done = await finished(registry, outcome.action.action_id)
     assert (done.state, len(done.txids)) == (State.RESOLVED, 3)
+    assert await check_registry(registry.store, registry.keyring) == []
+
+
+async def test_an_unfinished_import_keeps_its_claim(
+    registry: RegistryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(registry)
+    await world.populate()
+    cut_off(registry, monkeypatch, after=1)
+    request = await prepare(registry.registry.ground, import_body(*(foreign(number) for number in range(1, 251))))
+    outcome = await registry.act(Kind.IMPORT, request, wait_secs=1)
+    assert outcome.action.state is State.PENDING
+    await registry.registry.stop()
+    before = await world.snapshot()
+    await world.rebuild()
+    assert await world.snapshot() == before
+    monkeypatch.undo()
+    await registry.registry.start()
+    assert (await finished(registry, outcome.action.action_id)).state is State.RESOLVED
+    assert await check_registry(registry.store, registry.keyring) == []
+
+
+async def test_an_unfinished_issuance_from_storage_keeps_its_discharge(
+    registry: RegistryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decided together with an action that takes several transactions, none of which got through."""
+    world = World(registry)
+    await world.populate()
+    await world.battery.charged(40, 600)
+    await world.battery.discharged(42, 540)
+    await registry.registry.stop()
+    issuing = written(read(StorageBundle, bundle(42, 540)))
+    small = await registry.act(Kind.ISSUE_SDGC, issuing, wait_secs=0)
+    await registry.act(Kind.CREATE_MANY, {"device_id": DEVICE, "readings": readings(50, 150)}, wait_secs=0)
+    cut_off(registry, monkeypatch, after=0)
+    await registry.registry.start()
+    async with asyncio.timeout(10):
+        while (await registry.registry.action(small.action.action_id)).state is not State.PENDING:
+            await asyncio.sleep(0.02)
+    await registry.registry.stop()
+    before = await world.snapshot()
+    assert [sdr["issued_by"] for sdr in before[SDRS.name]] == [small.action.action_id]
+    await world.rebuild()
+    assert without(await world.snapshot()) == without(before)
+    monkeypatch.undo()
+    await registry.registry.start()
+    assert (await finished(registry, small.action.action_id)).state is State.RESOLVED
     assert await check_registry(registry.store, registry.keyring) == []
