@@ -39,10 +39,11 @@ class Funding:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Where change goes: a P2PKH script, and the key ID that it is derived from."""
+    """Where change goes: a P2PKH script, the key ID that it is derived from, and how much is worth having."""
 
     key_id: str
     script: bytes
+    least_satoshis: int = 1
 
 
 class Treasury(Protocol):

@@ -83,8 +83,9 @@ class Purse:
         return [self._coins[rank[-1]] for rank in self._free]
 
     def ready(self, least_satoshis: int) -> int:
-        """How many free coins of at least that size could be given now."""
-        return sum(rank[0] <= self._most_depth and rank[2] >= least_satoshis for rank in self._free)
+        """How many free coins of small transactions, and of at least that size, could be given now."""
+        free = self._free
+        return sum(rank[0] <= self._most_depth and not rank[1] and rank[2] >= least_satoshis for rank in free)
 
     # Coming and going
 

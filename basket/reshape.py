@@ -49,7 +49,8 @@ class Reshape:
 
 def plan_reshape(free: Sequence[PurseCoin], ready: int, shape: Shape) -> Reshape | None:
     """What to do with the `free` coins, when `ready` are of a good size; None when nothing is worth a fee."""
-    lacking = max(0, shape.spare_coins - ready)
+    # Not for every coin that is spent: a transaction for each would cost more than it gives.
+    lacking = shape.spare_coins - ready if 2 * ready < shape.spare_coins else 0
     proven = sorted((coin for coin in free if coin.depth == 0), key=lambda coin: coin.satoshis)
     small = [coin for coin in proven if 2 * shape.input_fee < coin.satoshis < shape.least_satoshis][:MOST_SMALL]
     if len(small) < _WORTH_JOINING:

@@ -194,7 +194,8 @@ class EmbeddedTreasury:
     def change(self) -> Change:
         """A fresh key of the node's."""
         key_id = b64encode(secrets.token_bytes(_KEY_ID_BYTES)).decode()
-        return Change(key_id, p2pkh_lock(self._keyring.funds_key(key_id).public))
+        script = p2pkh_lock(self._keyring.funds_key(key_id).public)
+        return Change(key_id, script, self._settings.least_change_satoshis)
 
     # Spending them
 

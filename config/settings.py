@@ -216,9 +216,16 @@ class WalletSettings(Section):
     """Coins that pay for the registry's transactions."""
 
     fee_rate: int = Field(1, ge=1, description="Satoshis for 1000 bytes.")
-    coin_satoshis: int = Field(5000, ge=500, description="Size of the coins that larger ones are split into.")
+    coin_satoshis: int = Field(
+        500,
+        ge=500,
+        description="Size of the coins that larger ones are split into: about what a full transaction costs.",
+    )
+    least_change_satoshis: int = Field(
+        200, ge=1, description="Less than this is left to the miner: change of a large transaction is dear to spend."
+    )
     spare_coins: int = Field(
-        64, ge=1, le=1000, description="Coins that are kept ready, so that many transactions can be made at once."
+        200, ge=1, le=1000, description="Coins that are kept ready, so that many transactions can be made at once."
     )
     unproven_depth: int = Field(
         5, ge=1, description="Longest chain of unproven transactions of the node's own that a coin may stand on."

@@ -53,7 +53,7 @@ def compose(pieces: Sequence[Piece], funding: Funding, change: Change, fee_rate:
     made = lay_out(pieces, outpoint(coins[0].txid, coins[0].index), keyring)
     for each in made:
         builder.pay(TOKEN_SATOSHIS, each.script)
-    transaction = builder.change_to(change.script, fee_rate).build()
+    transaction = builder.change_to(change.script, fee_rate, change.least_satoshis).build()
     made = [_placed(each, transaction.txid, index) for index, each in enumerate(made)]
     sources = [(source, None if bump is None else bump.raw) for source, bump in funding.sources]
     beef = write_beef([*sources, (transaction, None)])

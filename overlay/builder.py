@@ -129,6 +129,7 @@ class TransactionBuilder:
         self._spends: list[_Spend] = []
         self._outputs: list[Output] = []
         self._change_script: bytes | None = None
+        self._least_change = 1
         self._rate = FEE_RATE
 
     def spend(self, coin: Coin, signer: Signer, sequence: int = FINAL_SEQUENCE, flags: int = ALL_FORKID) -> Self:
@@ -139,10 +140,11 @@ class TransactionBuilder:
         self._outputs.append(Output(satoshis, script))
         return self
 
-    def change_to(self, script: bytes, rate: int = FEE_RATE) -> Self:
-        """What is left after the fee, at `rate` satoshis for 1000 bytes, goes to a last output; when
-        nothing is left there is none. Without a call of this, all that is left is the fee."""
+    def change_to(self, script: bytes, rate: int = FEE_RATE, least: int = 1) -> Self:
+        """What is left after the fee, at `rate` satoshis for 1000 bytes, goes to a last output; when less than
+        `least` satoshis are left there is none. Without a call of this, all that is left is the fee."""
         self._change_script = script
+        self._least_change = least
         self._rate = rate
         return self
 
@@ -172,7 +174,7 @@ class TransactionBuilder:
             return self._enough(left, [])
         change = Output(0, self._change_script)
         value = left - fee_for(self._size([*self._outputs, change]), self._rate)
-        if value > 0:
+        if value >= self._least_change:
             return [Output(value, self._change_script)]
         return self._enough(left - fee_for(self._size(self._outputs), self._rate), [])
 

@@ -28,7 +28,7 @@ class WalletNode(Node):
     """An engine whose store keeps the treasury's coins too, and treasuries on it."""
 
     def treasury(self, fund: Fund | None = None, **wallet: Any) -> EmbeddedTreasury:
-        settings = WalletSettings(**{"spare_coins": 8, **wallet})
+        settings = WalletSettings(**{"spare_coins": 8, "coin_satoshis": 5000, "least_change_satoshis": 1, **wallet})
         return EmbeddedTreasury(
             self.store, self.engine, self.headers, self.verifier, KEYRING, settings, self.chain.clock, fund=fund
         )

@@ -108,7 +108,7 @@ async def test_a_low_balance_is_topped_up_by_the_remote_wallet(
     node: WalletNode, server: Wallet, remote: RemoteWallet, clock: Clock
 ) -> None:
     server.fund(await node.chain.dev.faucet(server.funds_script, 1_000_000, 1))
-    settings = WalletSettings(spare_coins=8, top_up_satoshis=200_000, low_satoshis=50_000)
+    settings = WalletSettings(spare_coins=8, coin_satoshis=5000, top_up_satoshis=200_000, low_satoshis=50_000)
     treasury = node.treasury(top_up_satoshis=200_000)
     await treasury.open()
     top_up = TopUp(treasury, remote, settings, clock)
@@ -136,4 +136,4 @@ async def test_a_wallet_that_will_not_pay_is_not_asked_again_at_once(
     assert await top_up.work() == 0
     clock.now_ms += 60_000
     server.fund(await node.chain.dev.faucet(server.funds_script, 1_000_000, 1))
-    assert await top_up.work() == 500_000 - 500_000 % 64
+    assert await top_up.work() == 500_000

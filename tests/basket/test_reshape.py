@@ -21,6 +21,7 @@ def coins(*satoshis: int, depth: int = 0) -> list[PurseCoin]:
         pytest.param(coins(100_000), 1, SHAPE, (1, 9), id="a large coin is split into what is lacking"),
         pytest.param(coins(3000), 1, SHAPE, (1, 2), id="into as many as it pays for"),
         pytest.param(coins(100_000), 10, SHAPE, None, id="enough are ready"),
+        pytest.param(coins(100_000), 5, SHAPE, None, id="half are ready: not worth a transaction yet"),
         pytest.param(coins(1999), 1, SHAPE, None, id="a coin of the right size stays whole"),
         pytest.param(coins(100_000, depth=1), 1, SHAPE, None, id="an unproven coin is not touched"),
         pytest.param(coins(*[100] * 15), 0, SHAPE, None, id="few small coins are not worth a fee"),
