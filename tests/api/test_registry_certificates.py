@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import gather
 from base64 import b64encode
 from io import BytesIO
 from typing import Any
@@ -340,3 +341,14 @@ async def test_only_what_waits_for_a_signature_is_completed(town: Meters) -> Non
     unknown = f"/actions/{uuid4()}/complete"
     assert (await town.refused("holder", "POST", unknown, json=body))[:2] == (404, "ERR_ACTION_UNKNOWN")
     assert (await town.refused("stranger", "POST", path, json=body))[:2] == (403, "ERR_FORBIDDEN")
+
+
+async def test_of_fifty_creates_of_one_interval_at_once_one_wins(town: Meters) -> None:
+    """Fifty connections, each with the same bundle."""
+    replies = await gather(
+        *(town.ask("issuer", "POST", "/certificates/create", json=bundle_body(town)) for _ in range(50))
+    )
+    assert sorted(reply.status for reply in replies) == [201] + [409] * 49
+    codes = {reply.json()["code"] for reply in replies if reply.status == 409}
+    assert codes == {"ERR_ISSUED_TWICE"}
+    assert [bundle["bundle_quantity"] for bundle in await bundles(town)] == [1000]

@@ -14,7 +14,9 @@ from typing import Any
 from config.settings import Settings
 from energytag.actions import Kind, State
 from energytag.audit import check_registry
+from energytag.models.common import moment_of_ms
 from energytag.records import ACTIONS
+from energytag.recurring import RECURRING, due, occurrence_id
 from lookup.audit import check_partitions
 from overlay.invariants import check_invariants
 from store.port import Find
@@ -22,9 +24,13 @@ from store.sqlite import SqliteStore
 from tests.energytag.kit import ACCOUNT, DEVICE, OTHER_ACCOUNT, RegistryNode, readings
 from tests.overlay.kit import Chain, Clock
 
+STEP_MS = 6 * 3_600_000
+
 
 async def opened(folder: Path) -> tuple[RegistryNode, Chain]:
     clock = Clock()
+    if (folder / "clock").exists():
+        clock.now_ms = int((folder / "clock").read_text())
     chain = Chain(folder, clock)
     await chain.open()
     # Small transactions, so that many actions take several of them.
@@ -39,7 +45,12 @@ async def work(folder: Path, seed: int) -> None:
     await node.populate()
     number = random.Random(seed)
     hour = await issued_hours(node)
+    if not await node.store.count(RECURRING):
+        await node.resolved(Kind.RECURRING_TRANSFER, every_hour(node.clock.now_ms))
     while True:
+        node.clock.now_ms += STEP_MS
+        (folder / "clock").write_text(str(node.clock.now_ms))
+        await due(node.registry.ground, node.registry.act)
         count = number.choice((1, 5, 40))
         hours = readings(hour % 3000, count)
         hour += count
@@ -47,6 +58,34 @@ async def work(folder: Path, seed: int) -> None:
         jobs = [act(node, Kind.CREATE_MANY, {"device_id": DEVICE, "readings": hours})]
         jobs += [act(node, *move(number)) for _ in range(2)]
         await asyncio.gather(*jobs)
+
+
+def every_hour(now_ms: int) -> dict[str, Any]:
+    """A thousand transfers of a few certificates, one a day; the clock runs by quarters of a day."""
+    return {
+        "source_account_id": ACCOUNT,
+        "target_account_id": OTHER_ACCOUNT,
+        "certificate_quantity": 7,
+        "initial_transfer_datetime": moment_of_ms(now_ms),
+        "recurring_transfer_period_units": "days",
+        "recurring_transfer_period_quantity": 1,
+        "number_of_recurring_transfers": 1000,
+    }
+
+
+async def occurrences(node: RegistryNode) -> list[str]:
+    """What is wrong with the series: each occurrence up to the next must have its action, once."""
+    faults: list[str] = []
+    for series in (await node.store.find(RECURRING, Find(limit=10))).documents:
+        wanted = {occurrence_id(series["_id"], each) for each in range(series["occurrence"])}
+        found = await node.store.get_many(ACTIONS, sorted(wanted))
+        faults += [f"an occurrence has no action: {each}" for each in wanted - found.keys()]
+        if await node.store.get(ACTIONS, occurrence_id(series["_id"], series["occurrence"])):
+            faults.append("the next occurrence has happened already")
+        runs = [each["_id"] async for page in _actions(node) for each in page if each["kind"] == "recurring_run"]
+        if sorted(runs) != sorted(wanted):
+            faults.append(f"{len(runs)} occurrences for {len(wanted)}")
+    return faults
 
 
 def move(number: random.Random) -> tuple[Kind, dict[str, Any]]:
@@ -85,9 +124,10 @@ async def check(folder: Path) -> None:
     while await node.store.count(ACTIONS, Find("queued", {"queued": 1})):
         await asyncio.sleep(0.05)
     faults = await check_invariants(node.store) + await check_partitions(node.store)
-    faults += await check_registry(node.store, node.keyring)
+    faults += await check_registry(node.store, node.keyring) + await occurrences(node)
     resolved = [each["_id"] async for page in _actions(node) for each in page if each["state"] == "resolved"]
-    print(json.dumps({"faults": faults[:20], "resolved": resolved}))
+    series = (await node.store.find(RECURRING, Find(limit=1))).documents
+    print(json.dumps({"faults": faults[:20], "resolved": resolved, "occurrences": series[0]["occurrence"]}))
     await node.close()
     await chain.close()
 

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of batches: nothing acknowledged is lost, nothing happens twice, and registry, index,
+"""kill -9 in the middle of batches and of recurring actions: nothing acknowledged is lost, nothing happens twice, and registry, index,
 wallet and chain agree after the restart."""
 
 from __future__ import annotations
@@ -54,4 +54,5 @@ async def test_registry_survives_kill_after_kill(tmp_path: Path) -> None:
     found = json.loads(out.splitlines()[-1])
     assert found["faults"] == []
     assert len(acknowledged) > KILLS
+    assert found["occurrences"] > KILLS // 2
     assert set(acknowledged) <= set(found["resolved"])
