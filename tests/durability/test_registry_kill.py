@@ -1,5 +1,5 @@
-"""kill -9 in the middle of batches and of recurring actions: nothing acknowledged is lost, nothing happens twice, and registry, index,
-wallet and chain agree after the restart."""
+"""kill -9 in the middle of batches and of recurring actions: nothing acknowledged is lost, nothing happens twice,
+and registry, index, wallet and chain agree after the restart."""
 
 from __future__ import annotations
 
