@@ -143,8 +143,11 @@ class Registry:
         """Go on with an action that was set aside; one that was not stays as it is."""
         action = await self.action(action_id)
         if action.is_set_aside:
+            try:
+                await self.queue.take_up(action)
+            except Conflict:
+                return Outcome(await self.action(action_id))  # somebody else was faster
             waiting = self.queue.outcome(action_id) if self.is_primary else None
-            await self.queue.take_up(action)
             return await self._outcome(action_id, waiting, self.ground.settings.registry.action_wait_secs)
         return Outcome(action)
 

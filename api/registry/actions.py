@@ -33,6 +33,10 @@ _MOST: Final = 2**63 - 1
 _BINARY: Final = "application/octet-stream"
 _CURSOR: Final = re.compile(r"[0-9a-f]{1,16}").fullmatch
 _ID: Final = Parameter("action_id", "path", "The action.", {"type": "string", "format": "uuid"})
+_ASIDE: Final = (
+    "An action of several transactions of which some are done, and another was refused again and again, is pending "
+    "and has an error: it waits until the registry administrator has mended the cause. Any other stays as it is."
+)
 _FILTERS: Final = (
     Parameter("account_id", "query", "Only this account's.", {"type": "string", "format": "uuid"}),
     Parameter("state", "query", "Only those in this state.", {"type": "string", "enum": list(State)}),
@@ -66,6 +70,13 @@ class ActionsHandler:
         refusal = outcome.action.refusal()
         if refusal is not None:
             raise refusal
+        return json_reply(told_action(outcome.action), 202)
+
+    async def resume(self, request: web.Request) -> web.Response:
+        caller = await caller_of(request, self._node)
+        if not caller.is_administrator:
+            raise Forbidden("An action is taken up again by the registry administrator only")
+        outcome = await registry_of(self._node).resume(request.match_info["action_id"].lower())
         return json_reply(told_action(outcome.action), 202)
 
     async def _own(self, caller: Caller, request: web.Request) -> Action:
@@ -128,6 +139,19 @@ class ActionsHandler:
                 ),
                 body=signed,
                 errors=(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
+            ),
+            replace(
+                _route(
+                    "POST",
+                    "/actions/{action_id}/resume",
+                    "resumeAction",
+                    "Go on with an action that was set aside",
+                    self.resume,
+                    ActionRead,
+                    (_ID,),
+                    status=202,
+                ),
+                description=_ASIDE,
             ),
         )
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from config.errors import BadRequest, ErrorCode
 from tests.api.meters import Meters, meters, moment, reading
 
 NOWHERE = "00000000-0000-7000-8000-000000000000"
@@ -352,3 +353,31 @@ async def test_of_fifty_creates_of_one_interval_at_once_one_wins(town: Meters) -
     codes = {reply.json()["code"] for reply in replies if reply.status == 409}
     assert codes == {"ERR_ISSUED_TWICE"}
     assert [bundle["bundle_quantity"] for bundle in await bundles(town)] == [1000]
+
+
+async def test_what_was_set_aside_is_taken_up_again_by_the_administrator(
+    town: Meters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = town.running.node.registry
+    sender, send = registry.sender, registry.sender.send
+
+    async def refuse_the_second(run: Any, alongside: Any) -> Any:
+        if run.shares[0].first:
+            raise BadRequest("the second transaction is refused", ErrorCode.DOUBLE_SPEND)
+        return await send(run, alongside)
+
+    monkeypatch.setattr(sender, "send", refuse_the_second)
+    monkeypatch.setattr("energytag.queue._PAUSE_SECS", 0.01)
+    body = {"device_id": town.device_id, "readings": [reading(-hour) for hour in range(150)]}
+    refused = await town.refused("issuer", "POST", "/certificates/create_many", json=body)
+    assert refused[1:] == ("ERR_DOUBLE_SPEND", "the second transaction is refused")
+    (aside,) = (await town.done("admin", "GET", "/actions?state=pending"))["actions"]
+    assert aside["error"]["code"] == "ERR_DOUBLE_SPEND"
+    path = f"/actions/{aside['action_id']}/resume"
+    assert (await town.refused("issuer", "POST", path))[:2] == (403, "ERR_FORBIDDEN")
+    monkeypatch.setattr(sender, "send", send)
+    told = await town.done("admin", "POST", path, 202)
+    assert (told["action_state"], len(told["tx_ids"])) == ("resolved", 2)
+    assert "error" not in told
+    assert (await town.done("admin", "POST", path, 202))["tx_ids"] == told["tx_ids"]
+    assert len(await bundles(town)) == 150
