@@ -118,6 +118,8 @@ def _target_of(request: Mapping[str, Any]) -> str:
     target: str | None = request.get("target_account_id")
     if target is None:
         raise BadRequest("target_account_id is missing", ErrorCode.INVALID_FIELD)
+    if target == request["source_account_id"]:
+        raise BadRequest("target_account_id is the source account itself", ErrorCode.INVALID_FIELD)
     return target
 
 

@@ -256,6 +256,7 @@ async def test_the_window_of_production_moves_when_told(registry: RegistryNode, 
         ({"source_account_id": "00000000-0000-0000-0000-000000000000"}, "ERR_ACCOUNT_UNKNOWN"),
         ({"target_account_id": "00000000-0000-0000-0000-000000000000"}, "ERR_ACCOUNT_UNKNOWN"),
         ({"target_account_id": None}, "ERR_INVALID_FIELD"),
+        ({"target_account_id": ACCOUNT}, "ERR_INVALID_FIELD"),
         (
             {"initial_transfer_datetime": "2020-01-01T00:00:00Z", "number_of_recurring_transfers": 101},
             "ERR_INVALID_FIELD",
