@@ -39,6 +39,7 @@ class MetawattLookup:
     name = NAME
     admission_mode = AdmissionMode.WHOLE_TX
     spend_mode = SpendMode.WHOLE_TX
+    wants_proofs = False
     metadata = Metadata(
         NAME, "Granular energy certificates by source, region, device, period, owner and status.", version=VERSION
     )

@@ -53,7 +53,7 @@ async def writes_for(event: Event, reader: Reader) -> Sequence[Write]:
         case OutputUnspent():
             return (_patch(event.ref.outpoint, _UNSPENT),)
         case OutputProven():
-            return (_patch(event.ref.outpoint, {"height": event.height}),)
+            return ()
         case OutputRemoved():
             return await _removed(event, reader)
 

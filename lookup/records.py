@@ -79,7 +79,6 @@ CERTIFICATES: Final = Collection(
         "quantity_wh": "int",
         "face_value": "int",
         "unissued": "int",
-        "height": "int",
         "topics": "text",
         "spent_by": "bytes",
         "succeeded_by": "bytes",
@@ -138,7 +137,6 @@ def _whereabouts(event: OutputAdmitted, owner_key: bytes, status: str) -> Docume
         "status": status,
         "other_status": _other_status(status),
         "owner_key": owner_key,
-        "height": event.height,
         "topics": topics_text(event.topics),
     }
 

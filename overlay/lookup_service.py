@@ -165,6 +165,12 @@ class LookupService(Protocol):
     def spend_mode(self) -> SpendMode: ...
 
     @property
+    def wants_proofs(self) -> bool:
+        """Whether `OutputProven` is told. It comes for every output of every transaction that is mined, and
+        answers have the newest proofs without it."""
+        ...
+
+    @property
     def collections(self) -> tuple[Collection, ...]:
         """The collections that hold this service's records; `reindex` empties and rebuilds them."""
         ...

@@ -109,12 +109,19 @@ class ProofKeeper:
         writes: list[Write] = [Patch(TRANSACTIONS, txid, changes, expect={"rev": document["rev"]})]
         if height is None and applied(document) and self._broadcaster is not None:
             writes.append(outbox_entry(self._ground.numbers, self._now_ms(), "broadcast", {"txid": txid}))
+        await self._store.commit(writes + await self._told(txid, height))
+
+    async def _told(self, txid: bytes, height: int | None) -> list[Write]:
+        """What the services that want to know of proofs record."""
+        services = {name: service for name, service in self._ground.services.items() if service.wants_proofs}
+        if not services:
+            return []
         events = [
             OutputProven(OutputRef(topic, *split_outpoint(output["_id"]), output["seq"]), height)
             for output in await outputs_of(self._store, txid)
             for topic in output["topics"]
         ]
-        await self._store.commit(writes + await writes_for(events, self._ground.services, self._store))
+        return await writes_for(events, services, self._store)
 
     # Going
 

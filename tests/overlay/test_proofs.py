@@ -13,10 +13,11 @@ from overlay.builder import coins_of
 from overlay.chain import Broadcast, TxStatus
 from overlay.envelope import parse_envelope
 from overlay.invariants import check_invariants
+from overlay.lookup_service import AdmissionMode, Event, OutputProven, SpendMode
 from overlay.records import EVICTIONS, OUTBOX, RAWS, SPENDS, TRANSACTIONS
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction
-from store.port import Delete, Document, Patch
+from store.port import Delete, Document, Patch, Reader, Write
 from tests.overlay.kit import GC, Chain, Clock, Node
 
 REORG_LIMIT = 10
@@ -55,6 +56,40 @@ async def test_an_admitted_transaction_is_broadcast_mined_and_proven(node: Node,
     assert envelope.subject_bump is not None
     assert list(envelope.members) == [transaction.txid]
     await assert_sound(node)
+
+
+class Watcher:
+    """A lookup service that keeps nothing, and remembers what it was told of proofs."""
+
+    name = "ls_watcher"
+    admission_mode = AdmissionMode.LOCKING_SCRIPT
+    spend_mode = SpendMode.NONE
+    collections = ()
+
+    def __init__(self, wants_proofs: bool) -> None:
+        self.wants_proofs = wants_proofs
+        self.told: list[tuple[str, int, int | None]] = []
+
+    def serves(self, topic: str) -> bool:
+        return topic == GC
+
+    async def writes_for(self, event: Event, reader: Reader) -> list[Write]:
+        if isinstance(event, OutputProven):
+            self.told.append((event.ref.topic, event.ref.output_index, event.height))
+        return []
+
+
+@pytest.mark.parametrize("wants", [True, False])
+async def test_services_that_want_to_are_told_of_proofs(node: Node, chain: Chain, wants: bool) -> None:
+    watcher = Watcher(wants)
+    node.engine.lookup_services[watcher.name] = watcher  # type: ignore[index]
+    transaction, _ = await chain.issue((1, 2))
+    await node.submit(transaction)
+    await node.engine.tend()
+    await chain.dev.mine()
+    await node.engine.refresh_proofs()
+    height = chain.dev.tip.height
+    assert watcher.told == ([(GC, 0, height), (GC, 1, height)] if wants else [])
 
 
 async def test_a_proof_is_taken_in_without_the_raw_bytes(node: Node, chain: Chain) -> None:
