@@ -178,18 +178,20 @@ def device_attributes(device: Document, issuing_body: str) -> dict[str, Json]:
         "connected_grid_identification": device["grid"],
         "issuing_body": issuing_body,
     }
-    named = {"device_location": "location", "country_of_issuance": "country", "issue_market_zone": "zone"}
-    settled |= {name: device[field] for name, field in named.items() if device.get(field) is not None}
+    settled |= {name: device[field] for name, field in _OPTIONAL.items() if device.get(field) is not None}
     return settled
+
+
+_OPTIONAL: Final = {"country_of_issuance": "country", "issue_market_zone": "zone", "device_location": "location"}
+"""What a device may be registered without, by the attribute that is made of it."""
 
 
 def metered_request(
     constant: Mapping[str, Json], holder: Holder, reading: Mapping[str, Any], row: int, lifetime_ms: int
 ) -> IssueRequest:
     """The bundle of one reading; `constant` is what all readings of the device have in common."""
-    for name in ("country_of_issuance", "issue_market_zone", "device_location"):
-        if name not in constant:
-            raise AttributesDiffer(f"the device's registration lacks what {name} is made of; update the device")
+    if missing := [field for name, field in _OPTIONAL.items() if name not in constant]:
+        raise AttributesDiffer(f"the device is registered without {', '.join(missing)}: update it first")
     energy_wh, face_value = reading["energy_wh"], int(constant["face_value"])
     if energy_wh % face_value:
         message = f"{energy_wh} Wh is no whole number of certificates of {face_value} Wh"

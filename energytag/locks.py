@@ -50,7 +50,8 @@ class Locks:
     def _bridge(self, named: str | None) -> bytes:
         bridges = self.ground.policy.bridge_keys
         if named is None and len(bridges) != 1:
-            raise BadRequest(f"name a bridge: this node knows {len(bridges)}", ErrorCode.INVALID_FIELD)
+            message = f"name one of the {len(bridges)} bridges" if bridges else "this node knows no bridge"
+            raise BadRequest(message, ErrorCode.INVALID_FIELD)
         bridge = next(iter(bridges)) if named is None else bytes.fromhex(named)
         if bridge not in bridges:
             raise BadRequest(f"{named} is no bridge that this node knows", ErrorCode.INVALID_FIELD)

@@ -7,6 +7,7 @@ Models are pydantic; a body is checked once, at the edge, and becomes an action'
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -28,8 +29,14 @@ class InvalidFields(BadRequest):
     default_code = ErrorCode.INVALID_FIELD
 
     def __init__(self, detail: list[dict[str, Any]]) -> None:
-        super().__init__("; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in detail[:5]))
+        super().__init__("; ".join(map(_sentence, detail[:5])))
         self.detail = detail
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    """A fault with the field that it is in, if it is in one."""
+    field = ".".join(map(str, fault["loc"][1:]))
+    return f"{field}: {fault['msg']}" if field else str(fault["msg"])
 
 
 class Model(BaseModel):
@@ -88,6 +95,8 @@ Whole = Annotated[int, Field(ge=0, le=MAX_INTEGER, strict=True)]
 Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
 
 M = TypeVar("M", bound=BaseModel)
+_OWN: Final = "Value error, "
+"""What pydantic puts before the messages of the models' own checks."""
 
 
 def read(model: type[M], body: Any) -> M:
@@ -97,7 +106,7 @@ def read(model: type[M], body: Any) -> M:
     except ValidationError as error:
         raise InvalidFields(
             [
-                {"loc": ["body", *each["loc"]], "msg": each["msg"], "type": each["type"]}
+                {"loc": ["body", *each["loc"]], "msg": each["msg"].removeprefix(_OWN), "type": each["type"]}
                 for each in error.errors(include_url=False, include_context=False, include_input=False)
             ]
         ) from None
