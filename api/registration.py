@@ -16,6 +16,7 @@ from basket.treasury import EmbeddedTreasury
 from config.errors import MetawattError, Unavailable
 from config.settings import Settings
 from energytag.delivery import Deliveries
+from energytag.forge import Forge
 from energytag.ground import RegistryGround
 from energytag.intake import LOOK_SECS, QUICK_LOOK_SECS
 from energytag.measure import oldest_ms
@@ -70,12 +71,14 @@ class Registration:
             fund=None if dev_chain is None else dev_chain.faucet,
         )
         ground = RegistryGround(store, engine, headers, keyring, policy_of(settings, key.public), settings, now_ms)
+        self._forge = Forge(key) if settings.registry.signing_process and primary else None
         self.registry = Registry(
             ground,
             self.treasury,
             Deliveries(now_ms).writes_for,
             primary=primary,
             look_secs=QUICK_LOOK_SECS if worker_count(settings) > 1 else LOOK_SECS,
+            forge=self._forge,
         )
         wallet = settings.wallet
         self._pusher = Pusher(store, keyring, wallet, settings.node.network, now_ms)
@@ -107,6 +110,8 @@ class Registration:
         _, late = await asyncio.wait(ending, timeout=self._settings.node.shutdown_secs)
         if late:
             log.warning("did not end in time", work=sorted(task.get_name() for task in late))
+        if self._forge is not None:
+            await self._forge.close()
         await self._pusher.close()
         if self._remote is not None:
             await self._remote.close()

@@ -102,11 +102,12 @@ def node(corpus: Corpus, headers: Server, folder: Path, storage: str | None = No
 
 @contextmanager
 def registry_node(folder: Path) -> Iterator[Server]:
-    """A METAWATT node on the dev network, with its data in `folder`."""
+    """A METAWATT node on the dev network, with its data in `folder`; a block is mined every half minute."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "METAWATT_NODE__PORT": "0",
         "METAWATT_NODE__DATA_DIR": str(folder),
+        "METAWATT_DEV__MINE_INTERVAL_SECS": "30",
         "METAWATT_REGISTRY__ACTION_WAIT_SECS": "60",
         "METAWATT_LOG__FORMAT": "json",
     }

@@ -194,6 +194,9 @@ class RegistrySettings(Section):
     bundles_per_transaction: int = Field(
         100, ge=1, le=1000, description="Most certificate outputs in one transaction."
     )
+    signing_process: bool = Field(
+        True, description="Sign issuances in a process of its own, where there are many at once."
+    )
     actions_per_round: int = Field(256, ge=1, description="Most actions that are planned together.")
     bundles_per_action: int = Field(20_000, ge=1, description="Most bundles that one action may issue or move.")
     waiting_actions: int = Field(10_000, ge=1, description="Actions that may wait in the queue; more are told 429.")

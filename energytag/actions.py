@@ -126,14 +126,20 @@ class Action:
         return {
             "_id": self.action_id,
             "seq": self.seq,
-            "queued": None if self.is_settled else 1,
             "kind": self.kind.value,
-            "state": self.state.value,
             "account_id": self.account_id,
             "user_id": self.user_id,
             "requested_ms": self.requested_ms,
-            "completed_ms": self.completed_ms,
             "request": orjson.dumps(self.request),
+            **self.progress(),
+        }
+
+    def progress(self) -> dict[str, Any]:
+        """What changes of it over time."""
+        return {
+            "queued": None if self.is_settled else 1,
+            "state": self.state.value,
+            "completed_ms": self.completed_ms,
             "memo": None if self.memo is None else orjson.dumps(self.memo),
             "result": orjson.dumps(self.result),
             "error": None if self.error is None else dict(self.error),

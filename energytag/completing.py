@@ -121,5 +121,5 @@ def _made(plan: Plan, envelope: Envelope, ground: RegistryGround) -> list[Made]:
 
 
 def _change(before: Action, after: Action) -> Write:
-    document = after.document()
-    return Patch(ACTIONS, document.pop("_id"), document, expect={"state": before.state.value, "queued": None})
+    expect = {"state": before.state.value, "queued": None}
+    return Patch(ACTIONS, after.action_id, after.progress(), expect=expect)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from basket.funds import Change, FundCoin, Funding
 from basket.keyring import Keyring
@@ -46,11 +46,19 @@ def satoshis_for(pieces: Sequence[Piece], fee_rate: int) -> int:
     return outputs * TOKEN_SATOSHIS + fee_for(size, fee_rate)
 
 
-def compose(pieces: Sequence[Piece], funding: Funding, change: Change, fee_rate: int, keyring: Keyring) -> Composed:
-    """The transaction of the pieces, paid by `funding`; ValueError when that does not suffice."""
+def first_outpoint(pieces: Iterable[Piece], funding: Funding) -> bytes:
+    """What input 0 of the pieces' transaction spends."""
+    moved = next((piece.holding.outpoint for piece in pieces if isinstance(piece, Move)), None)
+    return funding.coins[0].outpoint if moved is None else moved
+
+
+def compose(
+    pieces: Sequence[Piece], made: Sequence[Made], funding: Funding, change: Change, fee_rate: int, keyring: Keyring
+) -> Composed:
+    """The transaction of the pieces, which are laid out as `made`, paid by `funding`; ValueError when that does
+    not suffice."""
     builder = TransactionBuilder()
-    coins = _spend(builder, pieces, funding, keyring)
-    made = lay_out(pieces, outpoint(coins[0].txid, coins[0].index), keyring)
+    _spend(builder, pieces, funding, keyring)
     for each in made:
         builder.pay(TOKEN_SATOSHIS, each.script)
     transaction = builder.change_to(change.script, fee_rate, change.least_satoshis).build()
@@ -73,14 +81,12 @@ def _placed(made: Made, txid: bytes, index: int) -> Made:
     return Made(outpoint(txid, index), made.token, made.script, made.holder, made.lock)
 
 
-def _spend(builder: TransactionBuilder, pieces: Iterable[Piece], funding: Funding, keyring: Keyring) -> list[Coin]:
-    coins = [piece.holding.coin for piece in pieces if isinstance(piece, Move)]
+def _spend(builder: TransactionBuilder, pieces: Iterable[Piece], funding: Funding, keyring: Keyring) -> None:
     for piece in pieces:
         if isinstance(piece, Move):
             builder.spend(piece.holding.coin, PushDropSigner(_unlocking_key(piece.holding, keyring)))
     for each in funding.coins:
         builder.spend(each.coin, P2pkhSigner(keyring.funds_key(each.key_id)))
-    return [*coins, *(each.coin for each in funding.coins)]
 
 
 def _unlocking_key(holding: Holding, keyring: Keyring) -> PrivateKey:
@@ -95,7 +101,9 @@ def _unlocking_key(holding: Holding, keyring: Keyring) -> PrivateKey:
 def _outputs(piece: Piece, first_outpoint: bytes, index: int, keyring: Keyring) -> Iterator[Made]:
     match piece:
         case Issue():
-            yield _issued(piece, first_outpoint, index, keyring)
+            yield made_of(
+                piece, forge(piece, first_outpoint, index, keyring), first_outpoint, index, keyring.identity
+            )
         case Notice():
             notice = withdraw(
                 piece.token, piece.part, piece.reason, locking_key=keyring.identity, reissued_as=piece.reissued_as
@@ -106,19 +114,41 @@ def _outputs(piece: Piece, first_outpoint: bytes, index: int, keyring: Keyring) 
                 yield _successor(piece.holding.token, part, first_outpoint, index + offset, keyring)
 
 
-def _issued(piece: Issue, first_outpoint: bytes, index: int, keyring: Keyring) -> Made:
+class Forged(NamedTuple):
+    """What an issuance needs of the node's key: how it is locked, the issuer's signature, and the whole script."""
+
+    owner_key: bytes
+    key_id: str
+    sender: bytes
+    signature: bytes
+    script: bytes
+
+
+def forge(piece: Issue, first_outpoint: bytes, index: int, keyring: Keyring) -> Forged:
+    """Sign the issuance that stands at `index`."""
     lock = lock_for(piece.holder, first_outpoint, index, keyring)
-    token = issue_draft(
+    token = _issued(piece, lock.owner_key, first_outpoint, index, keyring.identity)
+    token = token.with_signature(keyring.sign_issuance(token.issuance_id, token.signed_text))
+    script = pushdrop.lock(token.locking_key, encode_fields(token))
+    return Forged(lock.owner_key, lock.key_id, lock.sender, token.signature, script)
+
+
+def made_of(piece: Issue, forged: Forged, first_outpoint: bytes, index: int, issuer: bytes) -> Made:
+    """The output of an issuance that was signed."""
+    token = _issued(piece, forged.owner_key, first_outpoint, index, issuer).with_signature(forged.signature)
+    return Made(bytes(36), token, forged.script, piece.holder, Lock(forged.owner_key, forged.key_id, forged.sender))
+
+
+def _issued(piece: Issue, owner_key: bytes, first_outpoint: bytes, index: int, issuer: bytes) -> Token:
+    return issue_draft(
         piece.draft,
         piece.issued,
         spends=first_outpoint,
         output_index=index,
-        issuer_key=keyring.identity,
-        locking_key=lock.owner_key,
+        issuer_key=issuer,
+        locking_key=owner_key,
         extras=piece.extras,
     )
-    signature = keyring.sign_issuance(token.issuance_id, token.signed_text)
-    return _made(token.with_signature(signature), piece.holder, lock)
 
 
 def _successor(token: Token, part: Part, first_outpoint: bytes, index: int, keyring: Keyring) -> Made:

@@ -306,9 +306,8 @@ class Queue:
     async def take_up(self, action: Action) -> None:
         """Go on with an action that was set aside; `Conflict` when it is so no longer."""
         again = action.taken_up()
-        document = again.document()
         expect = {"state": action.state.value, "queued": None}
-        await self._store.commit([Patch(ACTIONS, document.pop("_id"), document, expect=expect)])
+        await self._store.commit([Patch(ACTIONS, again.action_id, again.progress(), expect=expect)])
         self._intake.enqueue(again)
 
     def _again(self, action: Action) -> bool:
@@ -321,9 +320,8 @@ class Queue:
     @staticmethod
     def _change(before: Action, after: Action) -> Write:
         """The action's new state, guarded by its old one: two processes cannot both resolve it."""
-        document = after.document()
-        key = document.pop("_id")
-        return Patch(ACTIONS, key, document, expect={"state": before.state.value, "queued": 1})
+        expect = {"state": before.state.value, "queued": 1}
+        return Patch(ACTIONS, after.action_id, after.progress(), expect=expect)
 
     def _done(self, action: Action, made: Sequence[Made] = ()) -> None:
         self._intake.waiting.pop(action.action_id, None)

@@ -24,6 +24,7 @@ from energytag import (
 )
 from energytag.actions import Action, Kind, new_id
 from energytag.completing import complete
+from energytag.forge import Forge
 from energytag.ground import RegistryGround
 from energytag.intake import LOOK_SECS, Intake
 from energytag.plan import Handler
@@ -53,10 +54,11 @@ class Registry:
         *,
         primary: bool = True,
         look_secs: float = LOOK_SECS,
+        forge: Forge | None = None,
     ) -> None:
         self.ground = ground
         self.treasury = treasury
-        self.sender = Sender(ground, treasury, deliver)
+        self.sender = Sender(ground, treasury, deliver, forge)
         most = ground.settings.registry.waiting_actions
         self.intake = Intake(ground.store, most, is_worker=primary, look_secs=look_secs)
         self.queue = Queue(ground, _handlers(ground), self.sender, self.intake)

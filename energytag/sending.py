@@ -10,7 +10,8 @@ from basket.funds import FundCoin, Funding, Treasury
 from certificates.bundle import source_word
 from certificates.policy import Scope
 from config.errors import Internal
-from energytag.compose import Composed, compose, satoshis_for
+from energytag.compose import Composed, compose, first_outpoint, lay_out, satoshis_for
+from energytag.forge import LEAST_ISSUES, Forge
 from energytag.ground import RegistryGround
 from energytag.packing import Run, origin_of
 from energytag.plan import Issue, Made, Move, Piece, Plan, Ready
@@ -31,10 +32,13 @@ _REMEMBERED: Final = 1024
 class Sender:
     """Composes transactions, pays for them, and submits them."""
 
-    def __init__(self, ground: RegistryGround, treasury: Treasury, deliver: Deliver) -> None:
+    def __init__(
+        self, ground: RegistryGround, treasury: Treasury, deliver: Deliver, forge: Forge | None = None
+    ) -> None:
         self._ground = ground
         self._treasury = treasury
         self._deliver = deliver
+        self._forge = forge
         topics = ground.settings.topics
         self._scopes = [(each.name, each.scope) for each in certificate_topics(topics.sources, topics.regions)]
         self._topics = lru_cache(_REMEMBERED)(self._topics_of)
@@ -60,9 +64,7 @@ class Sender:
         pieces = run.pieces
         funding = await self._treasury.take(satoshis_for(pieces, self._treasury.fee_rate))
         try:
-            composed = compose(
-                pieces, funding, self._treasury.change(), self._treasury.fee_rate, self._ground.keyring
-            )
+            composed = await self._compose(pieces, funding)
             is_private = run.shares[0].planned.plan.is_private
             await (self._keep if is_private else self._submit)(run, composed, funding, alongside)
         except BaseException:
@@ -70,6 +72,20 @@ class Sender:
             raise
         self._treasury.settle(funding, None if is_private else composed.change)
         return composed.made
+
+    async def _compose(self, pieces: Sequence[Piece], funding: Funding) -> Composed:
+        treasury, keyring = self._treasury, self._ground.keyring
+        made = await self._lay_out(pieces, first_outpoint(pieces, funding))
+        return compose(pieces, made, funding, treasury.change(), treasury.fee_rate, keyring)
+
+    async def _lay_out(self, pieces: Sequence[Piece], spent: bytes) -> Sequence[Made]:
+        """Many issuances are signed beside the event loop, everything else at once."""
+        issues = [piece for piece in pieces if isinstance(piece, Issue)]
+        if self._forge is not None and len(issues) == len(pieces) >= LEAST_ISSUES:
+            made = await self._forge.issue(issues, spent)
+            if made is not None:
+                return made
+        return lay_out(pieces, spent, self._ground.keyring)
 
     async def _submit(self, run: Run, composed: Composed, funding: Funding, alongside: Alongside) -> None:
         writes = self._writes(run.pieces, composed, funding, composed.change, alongside)

@@ -63,6 +63,10 @@ class Actions:
             media_type="application/octet-stream",
         )
 
+    async def resume(self, action_id: str) -> ActionRead:
+        """Go on with an action that was set aside; for the administrator."""
+        return await self._connection.read(ActionRead, "POST", f"/actions/{action_id}/resume")
+
 
 class Recurring:
     """Series of actions; they are begun by `certificates.recurring_transfer` and its like."""

@@ -1,0 +1,86 @@
+"""The process that signs issuances. Started by `energytag/forge.py` as `python -m energytag.forge_worker`.
+
+On stdin comes the node's key, 32 bytes, then requests. Frames on stdin and stdout are a u32 length and a body in
+msgpack: a request is the outpoint that input 0 spends, and for each issuance, in the order of the outputs, its
+attributes, first and last number, account, identity, whether that is custodial, and extras; the reply is a list of
+`compose.Forged`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Final, TypeAlias
+
+import msgspec
+
+from basket.keyring import Keyring
+from certificates.bundle import Bundle
+from certificates.ranges import Range
+from energytag.compose import forge
+from energytag.plan import Holder, Issue
+from overlay.keys import PrivateKey
+
+Wire: TypeAlias = tuple[bytes, list[tuple[dict[str, Any], int, int, str, bytes, bool, dict[str, Any]]]]
+_KEY_BYTES: Final = 32
+_NICENESS: Final = 5
+"""The event loop comes first when cores are few."""
+
+
+def encode_request(pieces: Sequence[Issue], first_outpoint: bytes) -> bytes:
+    return msgspec.msgpack.encode(
+        (
+            first_outpoint,
+            [
+                (
+                    piece.draft.attributes,
+                    *piece.issued,
+                    piece.holder.account_id,
+                    piece.holder.identity,
+                    piece.holder.is_custodial,
+                    piece.extras,
+                )
+                for piece in pieces
+            ],
+        )
+    )
+
+
+def _answer(request: bytes, keyring: Keyring) -> bytes:
+    first_outpoint, rows = msgspec.msgpack.decode(request, type=Wire)
+    return msgspec.msgpack.encode(
+        [forge(_issue(*row), first_outpoint, index, keyring) for index, row in enumerate(rows)]
+    )
+
+
+def _issue(
+    attributes: dict[str, Any],
+    start: int,
+    end: int,
+    account_id: str,
+    identity: bytes,
+    is_custodial: bool,
+    extras: dict[str, Any],
+) -> Issue:
+    holder = Holder(account_id, identity, is_custodial)
+    return Issue(Bundle(attributes), Range(start, end), holder, lambda _: (), extras)
+
+
+def _read_frame(stream: BinaryIO) -> bytes | None:
+    head = stream.read(4)
+    return stream.read(int.from_bytes(head, "little")) if len(head) == 4 else None
+
+
+def main() -> None:
+    os.nice(_NICENESS)
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    keyring = Keyring(PrivateKey(stdin.read(_KEY_BYTES)))
+    while (request := _read_frame(stdin)) is not None:
+        reply = _answer(request, keyring)
+        stdout.write(len(reply).to_bytes(4, "little") + reply)
+        stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The forge makes the very tokens that would be made on the spot, and its failure stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from basket.keyring import Keyring
+from certificates.issuance import draft
+from certificates.ranges import Range
+from energytag.compose import lay_out
+from energytag.forge import Forge
+from energytag.plan import Holder, Issue
+from overlay.keys import PrivateKey
+from tests.sample import ATTRIBUTES
+
+KEY = PrivateKey.from_int(1001)
+KEYRING = Keyring(KEY)
+SPENT = bytes(range(36))
+CUSTODIAL = Holder(
+    "0b7cdd5c-2b0c-4d0e-9d1b-6f6f8a3d9d11", KEYRING.account("0b7cdd5c-2b0c-4d0e-9d1b-6f6f8a3d9d11").public
+)
+BOUND = Holder("0b7cdd5c-2b0c-4d0e-9d1b-6f6f8a3d9d12", PrivateKey.from_int(7).public, is_custodial=False)
+
+
+def issues(count: int) -> list[Issue]:
+    checked = draft(ATTRIBUTES | {"device_location": [52.0, -0.5], "note": None}, 10)
+    return [
+        Issue(checked, Range(1 + 10 * n, 10 + 10 * n), (CUSTODIAL, BOUND)[n % 2], lambda _: (), {"note": {"n": n}})
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+async def forge() -> AsyncIterator[Forge]:
+    made = Forge(KEY)
+    yield made
+    await made.close()
+
+
+async def test_the_tokens_are_the_same_to_the_byte(forge: Forge) -> None:
+    pieces = issues(20)
+    here = lay_out(pieces, SPENT, KEYRING)
+    there = await forge.issue(pieces, SPENT)
+    assert there is not None
+    assert [each.script for each in there] == [each.script for each in here]
+    assert [(each.token, each.lock, each.holder) for each in there] == [
+        (each.token, each.lock, each.holder) for each in here
+    ]
+
+
+async def test_a_worker_that_dies_is_replaced(forge: Forge) -> None:
+    pieces = issues(3)
+    assert await forge.issue(pieces, SPENT) is not None
+    assert forge._process is not None
+    forge._process.kill()
+    await forge._process.wait()
+    assert await forge.issue(pieces, SPENT) is not None
+
+
+async def test_what_the_worker_cannot_do_is_left_to_others(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("energytag.forge.sys.executable", "/nowhere/python")
+    assert await forge.issue(issues(2), SPENT) is None
