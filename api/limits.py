@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
 from ipaddress import IPv6Network
 from types import TracebackType
 
@@ -101,14 +103,31 @@ class Gate:
         self.active -= 1
 
 
+@dataclass(slots=True)
+class _Total:
+    """Bytes of all bodies in memory, and how many there may be."""
+
+    most_bytes: int
+    held_bytes: int = 0
+
+
 class Bodies:
     """Reads request bodies within a size, a time and a total of bytes held by all requests."""
 
     def __init__(self, body_bytes: int, total_bytes: int, timeout_secs: float) -> None:
-        self.held_bytes = 0
         self._body_bytes = body_bytes
-        self._total_bytes = max(total_bytes, body_bytes)
+        self._total = _Total(max(total_bytes, body_bytes))
         self._timeout_secs = timeout_secs
+
+    def larger(self, body_bytes: int) -> Bodies:
+        """For bodies of another size, which are counted in the same total."""
+        others = copy(self)
+        others._body_bytes = min(body_bytes, self._total.most_bytes)
+        return others
+
+    @property
+    def held_bytes(self) -> int:
+        return self._total.held_bytes
 
     async def read(self, request: web.Request, limit_bytes: int | None = None) -> bytes:
         """The whole body, counted as held until `release`. `BadRequest(BODY_TOO_LARGE | BODY_TIMEOUT)`, or
@@ -127,7 +146,7 @@ class Bodies:
         return await self._read_rest(request, limit)
 
     def release(self, count: int) -> None:
-        self.held_bytes -= count
+        self._total.held_bytes -= count
 
     async def _read_rest(self, request: web.Request, limit: int) -> bytes:
         body = bytearray()
@@ -146,9 +165,9 @@ class Bodies:
         return bytes(body)
 
     def _hold(self, count: int) -> None:
-        if self.held_bytes + count > self._total_bytes:
+        if self._total.held_bytes + count > self._total.most_bytes:
             raise Busy("Too many request bodies at once", ErrorCode.OVERLOADED)
-        self.held_bytes += count
+        self._total.held_bytes += count
 
 
 def _too_large(limit: int) -> MetawattError:

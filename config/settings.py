@@ -205,7 +205,9 @@ class RegistrySettings(Section):
     )
     query_limit: int = Field(1000, ge=1, description="Most bundles in one answer of a query.")
     import_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, description="Largest body of an import or of measurements."
+        64 * 1024 * 1024,
+        ge=1024,
+        description="Largest body of an import, of a batch of bundles or of measurements; no larger than `bodies_bytes`.",
     )
     lifetime_days: int = Field(
         730, ge=1, description="Days from production to expiry of bundles issued from measurements."

@@ -141,8 +141,8 @@ class CertificatesHandler:
     def __init__(self, node: Node, bodies: Bodies) -> None:
         self._node = node
         self._bodies = bodies
-        limits, self._most_bytes = node.settings.limits, node.settings.registry.import_bytes
-        self._large = Bodies(self._most_bytes, limits.bodies_bytes, limits.body_timeout_secs)
+        self._most_bytes = node.settings.registry.import_bytes
+        self._large = bodies.larger(self._most_bytes)
 
     # Issuing
 

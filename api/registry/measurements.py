@@ -89,11 +89,10 @@ class MeasurementsHandler:
     """Few files at once, each larger than other bodies may be."""
 
     def __init__(self, node: Node, bodies: Bodies) -> None:
-        limits, registry = node.settings.limits, node.settings.registry
+        registry = node.settings.registry
         self._node = node
         self._bodies = bodies
-        self._most_bytes = registry.import_bytes
-        self._large = Bodies(registry.import_bytes, limits.bodies_bytes, limits.body_timeout_secs)
+        self._large = bodies.larger(registry.import_bytes)
         self._files = Gate("files of measurements", _CONCURRENT, _WAITING)
         self._most_rows = min(registry.bundles_per_action, MOST_READINGS)
 
@@ -161,7 +160,7 @@ class MeasurementsHandler:
     ) -> web.Response:
         demand_media(request, CSV)
         async with self._files:
-            body = await self._large.read(request, self._most_bytes)
+            body = await self._large.read(request)
             try:
                 return await self._take(caller, kind, _requests(body, row, self._most_rows), options)
             finally:

@@ -36,14 +36,12 @@ class TransferFilesHandler:
     """Few files at once, each larger than other bodies may be."""
 
     def __init__(self, node: Node, bodies: Bodies) -> None:
-        limits, registry = node.settings.limits, node.settings.registry
         self._node = node
         self._bodies = bodies
-        self._most_bytes = registry.import_bytes
-        self._large = Bodies(registry.import_bytes, limits.bodies_bytes, limits.body_timeout_secs)
+        self._large = bodies.larger(node.settings.registry.import_bytes)
         self._imports = Gate("imports", _CONCURRENT, _WAITING)
         self._exports = Gate("exports", _CONCURRENT, _WAITING)
-        self._stall_secs = limits.body_timeout_secs
+        self._stall_secs = node.settings.limits.body_timeout_secs
 
     # Import
 
@@ -62,7 +60,7 @@ class TransferFilesHandler:
     async def _body(self, request: web.Request) -> CertificateImport:
         if request.content_type != _CSV:
             demand_media(request, "application/json")
-            content = await self._large.read(request, self._most_bytes)
+            content = await self._large.read(request)
             try:
                 return read(CertificateImport, orjson.loads(content))
             except orjson.JSONDecodeError as error:
@@ -73,7 +71,7 @@ class TransferFilesHandler:
 
     async def _table(self, request: web.Request) -> CertificateImport:
         """A CSV body; what is no row stands in the query."""
-        content = await self._large.read(request, self._most_bytes)
+        content = await self._large.read(request)
         try:
             bundles: list[dict[str, Any]] = []
             for bundle in rows(_text(content)):

@@ -186,6 +186,20 @@ async def test_bodies_are_bounded_together(launch: Any, raw_http: Any) -> None:
         await asyncio.sleep(0.01)
 
 
+async def test_large_bodies_count_in_the_same_total(launch: Any, raw_http: Any) -> None:
+    running = await launch(limits={"body_bytes": 65536, "bodies_bytes": 65536})
+    head = b"POST /submit HTTP/1.1\r\nHost: x\r\nx-topics: tm_metawatt_gc\r\nContent-Length: 60000\r\n\r\n"
+    holding = asyncio.create_task(raw_http(running.server.port, [head, b"x" * 50_000]))
+    while "metawatt_http_body_bytes 50000.0" not in (await running.get("/metrics")).body.decode():
+        await asyncio.sleep(0.01)
+    table = {"headers": {"Authorization": f"Bearer {running.node.admin_token}", "Content-Type": "text/csv"}}
+    for size, refusal in ((30_000, (429, "ERR_OVERLOADED")), (70_000, (413, "ERR_BODY_TOO_LARGE"))):
+        reply = await running.ask("POST", "/certificates/import", data=b"x" * size, **table)
+        assert (reply.status, reply.json()["code"]) == refusal
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+
+
 async def test_a_client_that_leaves_within_its_body_is_counted_quietly(running: Any) -> None:
     with structlog.testing.capture_logs() as logs:
         _, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
