@@ -7,7 +7,6 @@ goes through.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Final
 
 from basket.funds import FundCoin
@@ -31,8 +30,6 @@ FUND_COINS: Final = Collection(
 did it: None for one that gave no change, or none yet, whose coins do not come back. `arrived_ms` is set but for
 change. Besides: `satoshis`, `script`, `key_id`, `is_light`, and `depth`, the unproven transactions of the node's
 own that it stood on when it was made."""
-
-PAGE: Final = 500
 
 
 def coin_row(coin: PurseCoin, arrived_ms: int | None = None) -> Insert:
@@ -74,19 +71,6 @@ def revived(document: Document) -> Write:
 def buried(document: Document) -> Write:
     """The transaction that had made the coin is gone."""
     return Delete(FUND_COINS, document["_id"])
-
-
-async def pages(reader: Reader, find: Find) -> AsyncIterator[list[Document]]:
-    """The rows that `find` covers, its limit and position aside, in pages."""
-    after = None
-    while True:
-        page = await reader.find(
-            FUND_COINS, Find(find.index, find.equals, find.lower, find.upper, limit=PAGE, after=after)
-        )
-        yield page.documents
-        after = page.last
-        if after is None:
-            return
 
 
 async def kept(reader: Reader) -> tuple[int, int]:

@@ -8,19 +8,19 @@ from typing import Final
 
 import structlog
 
-from basket.coins import FUND_COINS, buried, pages, read_coin, revived
+from basket.coins import FUND_COINS, buried, read_coin, revived
 from basket.purse import Purse, PurseCoin
 from overlay.clock import NowMs
 from overlay.engine import Engine
 from overlay.headers import HeaderChain
 from overlay.records import EVICTIONS, TRANSACTIONS, applied, outpoint_range
+from store.pages import pages
 from store.port import Conflict, Delete, Document, Find, Store, Write
 
 _TXIDS_AT_ONCE: Final = 256
 _LOOK_MS: Final = 30_000
 _OVERLAP_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
-_EVICTIONS_AT_ONCE: Final = 200
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Upkeep:
     async def load(self) -> None:
         """Fill the purse with what is kept and live."""
         await self.learn_evictions()
-        async for documents in pages(self._store, Find("live")):
+        async for documents in pages(self._store, FUND_COINS, Find("live")):
             for coin in await self.judged([read_coin(document) for document in documents]):
                 self._purse.add(coin)
 
@@ -108,15 +108,9 @@ class Upkeep:
     async def learn_evictions(self) -> None:
         """Bury the coins of evicted transactions, and give back those that such had spent."""
         lower, self._evictions_from_ms = self._evictions_from_ms, self._now_ms() - _OVERLAP_MS
-        after = None
-        while True:
-            find = Find("by_age", lower=lower, limit=_EVICTIONS_AT_ONCE, after=after)
-            page = await self._store.find(EVICTIONS, find)
-            if page.documents:
-                await self._learn_evicted([document["_id"] for document in page.documents])
-            after = page.last
-            if after is None:
-                return
+        async for documents in pages(self._store, EVICTIONS, Find("by_age", lower=lower)):
+            if documents:
+                await self._learn_evicted([document["_id"] for document in documents])
 
     async def _learn_evicted(self, txids: list[bytes]) -> None:
         back = await self._store.get_many(TRANSACTIONS, list(txids))
@@ -124,7 +118,7 @@ class Upkeep:
         for txid in gone:
             await self._bury(txid)
         for txid in gone:
-            async for documents in pages(self._store, Find("spender", {"spender": txid})):
+            async for documents in pages(self._store, FUND_COINS, Find("spender", {"spender": txid})):
                 await self._revive(documents)
 
     async def _revive(self, documents: list[Document]) -> None:
@@ -140,7 +134,7 @@ class Upkeep:
 
     async def _bury(self, txid: bytes) -> None:
         lower, upper = outpoint_range(txid)
-        async for documents in pages(self._store, Find(lower=lower, upper=upper)):
+        async for documents in pages(self._store, FUND_COINS, Find(lower=lower, upper=upper)):
             await self._store.commit([buried(document) for document in documents])
             for document in documents:
                 self._purse.drop(document["_id"])
@@ -151,7 +145,7 @@ class Upkeep:
     async def _learn_arrivals(self) -> None:
         """Coins that came in through another process on this database."""
         lower = self._now_ms() - _OVERLAP_MS
-        async for documents in pages(self._store, Find("arrived", lower=lower)):
+        async for documents in pages(self._store, FUND_COINS, Find("arrived", lower=lower)):
             await self.admit([document["_id"] for document in documents])
 
     async def admit(self, outpoints: Iterable[bytes]) -> None:
@@ -165,7 +159,7 @@ class Upkeep:
 
     async def _forget(self) -> None:
         find = Find("spent", upper=self._now_ms() - self._kept_ms)
-        async for documents in pages(self._store, find):
+        async for documents in pages(self._store, FUND_COINS, find):
             writes: list[Write] = [
                 Delete(FUND_COINS, document["_id"], expect={"live": None}) for document in documents
             ]

@@ -31,9 +31,9 @@ from energytag.private import PRIVATE
 from energytag.records import ACCOUNTS, BASKET, DEVICES, INTERVALS, NUMBERS
 from lookup.records import CERTIFICATES
 from lookup.standing import notices_for
-from overlay.invariants import walk
 from overlay.keys import Counterparty
 from overlay.records import SPENDS, TRANSACTIONS
+from store.pages import pages
 from store.port import Document, Find, Reader
 from topics.certificates import read_script
 
@@ -93,7 +93,7 @@ async def _look(reader: Reader, keyring: Keyring) -> list[str]:
 async def _issued(reader: Reader, issuer: bytes) -> dict[str, _Issued]:
     """What this registry has issued, by issuance id, private bundles too."""
     issued: dict[str, _Issued] = {}
-    async for records in walk(reader, CERTIFICATES):
+    async for records in pages(reader, CERTIFICATES):
         own = [record for record in records if record["issuer"] == issuer and not record["unissued"]]
         devices, imported = await reader.get_each(
             [
@@ -106,7 +106,7 @@ async def _issued(reader: Reader, issuer: bytes) -> dict[str, _Issued]:
             for record in own
             if record["device_id"] in devices and record["issuance_id"] not in imported
         }
-    async for rows in walk(reader, PRIVATE):
+    async for rows in pages(reader, PRIVATE):
         for token in (read_script(script) for row in rows for script in row["scripts"]):
             if isinstance(token, Token):
                 issued[token.issuance_id] = _Issued.of_token(token)
@@ -117,7 +117,7 @@ async def _intervals(reader: Reader, issued: dict[str, _Issued]) -> list[str]:
     faults: list[str] = []
     guarded: set[str] = set()
     last: Document | None = None
-    async for rows in walk(reader, INTERVALS):
+    async for rows in pages(reader, INTERVALS):
         for before, row in pairwise([last, *rows] if last is not None else rows):
             if before["_id"][:16] == row["_id"][:16] and before["end"] > start_of(row):
                 faults.append(f"R1: issuances {before['issuance_id']} and {row['issuance_id']} overlap in time")
@@ -158,7 +158,7 @@ async def _numbers(reader: Reader, issued: dict[str, _Issued]) -> list[str]:
     for each in issued.values():
         ranges[each.series].append(each.numbers)
     faults: list[str] = []
-    async for rows in walk(reader, NUMBERS):
+    async for rows in pages(reader, NUMBERS):
         for row in rows:
             found = ranges.pop(row["_id"], [])
             if not partitions(found, [Range(1, row["next"] - 1)]):
@@ -169,11 +169,11 @@ async def _numbers(reader: Reader, issued: dict[str, _Issued]) -> list[str]:
 
 async def _basket(reader: Reader, keyring: Keyring) -> list[str]:
     faults: list[str] = []
-    async for rows in walk(reader, BASKET):
+    async for rows in pages(reader, BASKET):
         records = await reader.get_many(CERTIFICATES, [row["_id"] for row in rows])
         for row in rows:
             faults += _basket_row(row, records.get(row["_id"]), keyring)
-    async for records_page in walk(reader, CERTIFICATES):
+    async for records_page in pages(reader, CERTIFICATES):
         live = [record for record in records_page if record["live"] and record["issuer"] == keyring.identity]
         faults += await _missing(reader, live)
     return faults
@@ -205,7 +205,7 @@ async def _missing(reader: Reader, live: Sequence[Document]) -> list[str]:
 
 async def _wallet(reader: Reader) -> list[str]:
     faults: list[str] = []
-    async for rows in walk(reader, FUND_COINS):
+    async for rows in pages(reader, FUND_COINS):
         keys = [row["_id"] for row in rows if row["live"] is not None]
         kept, spends = await reader.get_each([(TRANSACTIONS, [key[:32] for key in keys]), (SPENDS, keys)])
         faults += [

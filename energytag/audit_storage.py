@@ -11,10 +11,8 @@ from certificates.ranges import Range, merge, subtract
 from energytag.storage_records import ALLOCATIONS, SCRS, SDRS, store_of
 from lookup.records import CERTIFICATES
 from lookup.standing import is_lost
-from overlay.invariants import walk
+from store.pages import every, pages
 from store.port import Document, Find, Reader
-
-_PAGE = 500
 
 
 @dataclass(slots=True)
@@ -29,14 +27,14 @@ class _Taken:
 async def check_storage_records(reader: Reader) -> list[str]:
     """Faults, each as a sentence that begins with the invariant's number; empty when all hold."""
     faults: list[str] = []
-    async for rows in walk(reader, SCRS):
+    async for rows in pages(reader, SCRS):
         for scr in rows:
             faults += await _backing(reader, scr)
     faults += await _backed_twice(reader)
     taken = await _taken(reader)
-    async for rows in walk(reader, SCRS):
+    async for rows in pages(reader, SCRS):
         faults += [fault for scr in rows for fault in _charge(scr, taken.input_wh.pop(scr["_id"], Fraction()))]
-    async for rows in walk(reader, SDRS):
+    async for rows in pages(reader, SDRS):
         faults += [fault for sdr in rows for fault in _discharge(sdr, taken)]
     faults += [f"R6: there is no charge {each}, of which a discharge takes energy" for each in taken.input_wh]
     return faults + [f"R6: there is no discharge {each}, which takes energy of charges" for each in taken.charges]
@@ -57,35 +55,23 @@ async def _backing(reader: Reader, scr: Document) -> list[str]:
 
 
 async def _cancelled(reader: Reader, issuance_id: str) -> list[Range]:
-    found: list[Range] = []
-    after = None
-    while True:
-        find = Find("issuance", {"issuance_id": issuance_id}, limit=_PAGE, after=after)
-        page = await reader.find(CERTIFICATES, find)
-        found += [
-            Range(record["range_start"], record["range_end"])
-            for record in page.documents
-            if record["status"] == Status.CANCELLED and (record["live"] or is_lost(record))
-        ]
-        after = page.last
-        if after is None:
-            return merge(found)
+    return merge(
+        Range(record["range_start"], record["range_end"])
+        for record in await every(reader, CERTIFICATES, Find("issuance", {"issuance_id": issuance_id}))
+        if record["status"] == Status.CANCELLED and (record["live"] or is_lost(record))
+    )
 
 
 async def _backed_twice(reader: Reader) -> list[str]:
     """Charges in the order of the certificates that back them: neighbours must be apart."""
     faults: list[str] = []
     last: Document | None = None
-    after = None
-    while True:
-        page = await reader.find(SCRS, Find("backing", limit=_PAGE, after=after))
-        for scr in page.documents:
+    async for scrs in pages(reader, SCRS, Find("backing")):
+        for scr in scrs:
             if last is not None and _overlap(last, scr):
                 faults.append(f"R5: charges {last['_id']} and {scr['_id']} are backed by the same certificates")
             last = scr
-        after = page.last
-        if after is None:
-            return faults
+    return faults
 
 
 def _overlap(before: Document, scr: Document) -> bool:
@@ -97,7 +83,7 @@ def _overlap(before: Document, scr: Document) -> bool:
 
 async def _taken(reader: Reader) -> _Taken:
     taken = _Taken()
-    async for rows in walk(reader, ALLOCATIONS):
+    async for rows in pages(reader, ALLOCATIONS):
         for row in rows:
             scr_id, _, sdr_id = row["_id"].partition("/")
             taken.input_wh[scr_id] += Fraction(row["input"])

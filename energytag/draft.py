@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from config.errors import BadRequest, ErrorCode
 from energytag.actions import Action
 from energytag.plan import Plan, Scene
 from store.port import Collection, Delete, Document, Find, Insert, Key, Patch, Reader, Scalar, Write
-
-_PAGE: Final = 500
 
 
 class StillInUse(BadRequest):
@@ -88,18 +86,6 @@ def is_there(document: Document | None) -> bool:
 async def exists(reader: Reader, collection: Collection, index: str, **equals: Scalar) -> bool:
     """Whether an index has an entry with these values."""
     return bool((await reader.find(collection, Find(index, equals, limit=1))).documents)
-
-
-async def every(reader: Reader, collection: Collection, index: str, **equals: Scalar) -> list[Document]:
-    """All documents that an index has under these values."""
-    found: list[Document] = []
-    after = None
-    while True:
-        page = await reader.find(collection, Find(index, equals, limit=_PAGE, after=after))
-        found += page.documents
-        after = page.last
-        if after is None:
-            return found
 
 
 def as_json(value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Final
 from config.errors import Busy, ErrorCode
 from energytag.actions import Action
 from energytag.records import ACTIONS
+from store.pages import pages
 from store.port import Find, Insert, Store, Write
 
 LOOK_SECS: Final = 1.0
@@ -22,8 +23,7 @@ QUICK_LOOK_SECS: Final = 0.05
 """For where others store actions too: what looking adds to their time."""
 _COUNT_SECS: Final = 1.0
 _SHARE: Final = 20
-_PAGE: Final = 500
-_QUEUED: Final = Find("queued", {"queued": 1}, limit=_PAGE)
+_QUEUED: Final = Find("queued", {"queued": 1})
 
 
 class Intake:
@@ -91,15 +91,10 @@ class Intake:
             self._look_at = ended + max(self._look_secs, _SHARE * (ended - began))
 
     async def _find(self) -> None:
-        before, after = len(self.waiting), None
-        while True:
-            find = Find(_QUEUED.index, _QUEUED.equals, limit=_PAGE, after=after)
-            page = await self._store.find(ACTIONS, find)
-            for document in page.documents:
+        before = len(self.waiting)
+        async for documents in pages(self._store, ACTIONS, _QUEUED):
+            for document in documents:
                 if document["_id"] not in self.waiting and document["_id"] not in self._coming:
                     self.enqueue(Action.read(document))
-            after = page.last
-            if after is None:
-                break
         if len(self.waiting) > before:
             self.waiting = dict(sorted(self.waiting.items(), key=lambda item: item[1].seq))

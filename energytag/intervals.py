@@ -16,6 +16,7 @@ from typing import Final
 from certificates.ranges import Range
 from config.errors import BadRequest, ErrorCode
 from energytag.records import INTERVALS, NUMBERS
+from store.pages import pages
 from store.port import Document, Find, Insert, Patch, Reader, Write
 
 HOUR_MS: Final = 3_600_000
@@ -93,13 +94,8 @@ class Series:
             return
         found = set(self.taken)
         lower, upper = interval_key(self.key, window[0] - HOUR_MS), interval_key(self.key, window[1])
-        after = None
-        while True:
-            page = await reader.find(INTERVALS, Find(lower=lower, upper=upper, limit=_PAGE, after=after))
-            found.update((start_of(row), row["end"]) for row in page.documents if row["action_id"] != own_action)
-            after = page.last
-            if after is None:
-                break
+        async for rows in pages(reader, INTERVALS, Find(lower=lower, upper=upper), _PAGE):
+            found.update((start_of(row), row["end"]) for row in rows if row["action_id"] != own_action)
         self.taken = sorted(found)
         self._read = window
 

@@ -24,6 +24,7 @@ from energytag.models.common import moment_of_ms
 from energytag.models.matching import Coverage, MatchedPeriod, MatchedZone, Matching, MatchingQuestion
 from energytag.retired import TooMuch, retired_of
 from lookup.filters import Filters
+from store.pages import pages
 from store.port import Document, Find, Reader
 
 MOST_READINGS: Final = 200_000
@@ -124,20 +125,15 @@ def fraction_text(part: Fraction | None) -> str | None:
 async def _consumed(reader: Reader, question: MatchingQuestion) -> AsyncIterator[Flow]:
     """The account's readings that reach into the window."""
     start, end = question.window
-    after, count = None, 0
-    equals = {"account_id": question.account_id}
-    while True:
-        find = Find("account", equals, start - HOUR_SECS, end, limit=_PAGE, after=after)
-        page = await reader.find(CONSUMPTION, find)
-        count += len(page.documents)
+    count = 0
+    find = Find("account", {"account_id": question.account_id}, start - HOUR_SECS, end)
+    async for rows in pages(reader, CONSUMPTION, find, _PAGE):
+        count += len(rows)
         if count > MOST_READINGS:
             raise TooMuch(f"there are more than {MOST_READINGS} readings then; ask about a shorter time")
-        for row in page.documents:
+        for row in rows:
             if question.zone in (None, row["zone"]):
                 yield Flow(row["zone"], row["start"], row["end"], row["energy_wh"])
-        after = page.last
-        if after is None:
-            return
 
 
 async def _cancelled(ground: RegistryGround, question: MatchingQuestion, who: Party) -> AsyncIterator[Flow]:

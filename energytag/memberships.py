@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from config.errors import BadRequest, ErrorCode
-from energytag.draft import Draft, every
+from energytag.draft import Draft
 from energytag.records import MEMBERSHIPS, USERS
+from store.pages import every
 from store.port import Document, Find, Reader
 
 MOST_MEMBERS: Final = 1000
@@ -26,7 +27,7 @@ async def is_member(reader: Reader, account_id: str, user_id: str) -> bool:
 
 async def members_of(reader: Reader, account_id: str) -> list[Document]:
     """The users who act for an account."""
-    rows = await every(reader, MEMBERSHIPS, "account", account_id=account_id)
+    rows = await every(reader, MEMBERSHIPS, Find("account", {"account_id": account_id}))
     users = await reader.get_many(USERS, [row["user_id"] for row in rows])
     return [users[row["user_id"]] for row in rows if row["user_id"] in users]
 
@@ -43,5 +44,5 @@ async def join(draft: Draft, account_id: str, user_id: str) -> None:
 
 async def part(draft: Draft, index: str, subject_id: str) -> None:
     """End all memberships of an account or of a user, whichever `index` names."""
-    for row in await every(draft.reader, MEMBERSHIPS, index, **{f"{index}_id": subject_id}):
+    for row in await every(draft.reader, MEMBERSHIPS, Find(index, {f"{index}_id": subject_id})):
         draft.remove(MEMBERSHIPS, row["_id"])

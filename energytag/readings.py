@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from config.errors import BadRequest, ErrorCode
 from energytag.models.common import moment_of_ms, secs_of
 from energytag.plan import Plan, Scene
+from store.pages import pages
 from store.port import Collection, Document, Find, Insert, Reader, Scalar, Write
 
 MOST_SECS: Final = 3600
@@ -198,14 +199,9 @@ async def walk(
 ) -> AsyncIterator[Document]:
     """The documents of a series whose intervals start in a window, in order."""
     lower, upper = reading_key(digest, start), reading_key(digest, end)
-    after = None
-    while True:
-        page = await reader.find(collection, Find(lower=lower, upper=upper, limit=_PAGE, after=after))
-        for document in page.documents:
+    async for documents in pages(reader, collection, Find(lower=lower, upper=upper), _PAGE):
+        for document in documents:
             yield document
-        after = page.last
-        if after is None:
-            return
 
 
 async def page(

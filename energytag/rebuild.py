@@ -20,7 +20,7 @@ gives its `action_id` to what both have issued.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -37,9 +37,9 @@ from energytag.records import ACTION_PARTS, ACTIONS, BASKET, DIRECTORY, INTERVAL
 from energytag.recurring import RECURRING
 from energytag.storage_records import COLLECTIONS as STORAGE_RECORDS
 from lookup.records import CERTIFICATES
-from overlay.invariants import walk
 from overlay.records import STATE
-from store.port import Collection, Delete, Document, Find, Put, Store, Write
+from store.pages import pages
+from store.port import Collection, Delete, Find, Put, Store, Write
 
 Progress: TypeAlias = Callable[[int, int], None]
 Log: TypeAlias = Callable[[Action], Sequence[Write]]
@@ -118,7 +118,7 @@ class _Log:
 async def _replay(store: Store, steps: _Steps) -> dict[str, Action]:
     """Write what actions have left behind; those that are decided and unfinished, by id."""
     log = _Log()
-    async for documents in _in_order(store):
+    async for documents in pages(store, ACTIONS, Find("seq")):
         log.take([Action.read(document) for document in documents])
         steps.more(len(documents))
     log.order.sort()
@@ -129,16 +129,6 @@ async def _replay(store: Store, steps: _Steps) -> dict[str, Action]:
     await commit_all(store, await rebuild_storage.decided_writes(store, log.unfinished.values()))
     await commit_all(store, await rebuild_storage.issued_writes(store))
     return log.unfinished
-
-
-async def _in_order(store: Store) -> AsyncIterator[list[Document]]:
-    after = None
-    while True:
-        page = await store.find(ACTIONS, Find("seq", limit=_BATCH, after=after))
-        yield page.documents
-        after = page.last
-        if after is None:
-            return
 
 
 async def _write_again(store: Store, action_ids: Sequence[str]) -> None:
@@ -153,7 +143,7 @@ async def _write_again(store: Store, action_ids: Sequence[str]) -> None:
 async def _parts(store: Store) -> dict[str, set[bytes]]:
     """By action the transactions that did some of what is not all done."""
     txids: dict[str, set[bytes]] = defaultdict(set)
-    async for rows in walk(store, ACTION_PARTS):
+    async for rows in pages(store, ACTION_PARTS):
         for row in rows:
             digits = row["_id"][:16].hex()
             action_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
@@ -179,5 +169,5 @@ async def _claimed(store: Store, unfinished: Mapping[str, Action]) -> dict[bytes
 
 
 async def _empty(store: Store, collection: Collection) -> None:
-    async for documents in walk(store, collection):
+    async for documents in pages(store, collection):
         await store.commit([Delete(collection, document["_id"]) for document in documents])

@@ -27,10 +27,10 @@ from energytag.records import BASKET, DEVICES, INTERVALS, NUMBERS
 from lookup.records import CERTIFICATES
 from lookup.standing import Notices, notices_for
 from overlay.envelope import parse_envelope
-from overlay.invariants import walk
 from overlay.outputs import load_outputs
 from overlay.records import load_raws
 from overlay.transaction import Transaction, outpoint, split_outpoint
+from store.pages import pages
 from store.port import Document, Insert, Put, Store, Write
 from topics.certificates import read_script
 
@@ -88,11 +88,11 @@ class OverlayPass:
     async def run(self, step: Callable[[int], None]) -> int:
         """Write it all; how many records were read. `step` is told how many at a time."""
         done = 0
-        async for records in walk(self._store, CERTIFICATES):
+        async for records in pages(self._store, CERTIFICATES):
             await self._store.commit(await self._writes_for([each for each in records if not each["unissued"]]))
             done += len(records)
             step(len(records))
-        async for rows in walk(self._store, PRIVATE):
+        async for rows in pages(self._store, PRIVATE):
             await self._store.commit([write for row in rows for write in await self._private(row)])
         await commit_all(
             self._store,

@@ -12,6 +12,7 @@ from energytag.holdings import load
 from energytag.storage_issuing import discharge_meant
 from energytag.storage_records import COLLECTIONS, SDRS
 from lookup.records import CERTIFICATES
+from store.pages import pages
 from store.port import Delete, Document, Find, Patch, Put, Reader, Write
 
 HANDLED: Final = frozenset(
@@ -56,15 +57,11 @@ async def issued_writes(reader: Reader) -> list[Write]:
     """Which certificates were issued from which discharge, as the certificates themselves say. For when all
     actions are written again, and the index has all certificates."""
     writes: list[Write] = []
-    after = None
-    while True:
-        page = await reader.find(SDRS, Find(limit=_PAGE, after=after))
-        for sdr in page.documents:
+    async for sdrs in pages(reader, SDRS):
+        for sdr in sdrs:
             if sdr["issued_by"] is not None and sdr["sdgc"] is None:
                 writes += await _issued_from(reader, sdr)
-        after = page.last
-        if after is None:
-            return writes
+    return writes
 
 
 async def _issued_from(reader: Reader, sdr: Document) -> list[Write]:

@@ -21,6 +21,7 @@ from energytag.retired import TooMuch, standing_parts
 from lookup.filters import Filters
 from lookup.search import Shown
 from lookup.standing import LOST, STATUSES, status_of
+from store.pages import pages
 from store.port import Document, Find
 
 MOST_RECORDS: Final = 200_000
@@ -62,17 +63,12 @@ async def residual_mix(ground: RegistryGround, question: ResidualQuestion) -> Re
 
 async def _measure(zone: ResidualMix, ground: RegistryGround, question: ResidualQuestion) -> None:
     start, end = question.window
-    after, count = None, 0
-    while True:
-        find = Find("zone", {"zone": question.zone}, start, end, limit=_PAGE, after=after)
-        page = await ground.store.find(MEASUREMENTS, find)
-        count += len(page.documents)
+    count = 0
+    async for rows in pages(ground.store, MEASUREMENTS, Find("zone", {"zone": question.zone}, start, end), _PAGE):
+        count += len(rows)
         _check(count)
-        for row in page.documents:
+        for row in rows:
             zone.measured(row["energy_source"], row["device_id"], row["start"], row["energy_wh"])
-        after = page.last
-        if after is None:
-            return
 
 
 async def _issue(zone: ResidualMix, ground: RegistryGround, question: ResidualQuestion) -> None:

@@ -11,11 +11,11 @@ from typing import Final, NoReturn
 
 from config.errors import Forbidden
 from energytag.access import Caller, Role
-from energytag.draft import every
 from energytag.listing import Walk, live
 from energytag.memberships import is_member
 from energytag.records import ACCOUNTS, DEVICES, MEMBERSHIPS, ORGANISATIONS, USERS
-from store.port import Collection, Document, Reader
+from store.pages import every
+from store.port import Collection, Document, Find, Reader
 
 _SEE_DEVICES: Final = frozenset(
     {Role.GC_ISSUER, Role.PRODUCTION_REGISTRAR, Role.MEASUREMENT_BODY, Role.REGISTRY_ADMINISTRATOR}
@@ -92,8 +92,8 @@ class Sight:
 
     async def _account_ids(self) -> set[str]:
         caller = self._caller
-        own = await every(self._reader, ACCOUNTS, "organisation", organisation_id=caller.organisation_id)
-        others = await every(self._reader, MEMBERSHIPS, "user", user_id=caller.user_id)
+        own = await every(self._reader, ACCOUNTS, Find("organisation", {"organisation_id": caller.organisation_id}))
+        others = await every(self._reader, MEMBERSHIPS, Find("user", {"user_id": caller.user_id}))
         return {each["_id"] for each in own} | {each["account_id"] for each in others}
 
 

@@ -44,12 +44,12 @@ from energytag.retired import (
 from lookup.filters import Filters
 from lookup.records import CERTIFICATES
 from overlay.records import outpoint_range
+from store.pages import every
 from store.port import Document, Find, Reader
 
 VERSION: Final = 1
 MOST_RETIREMENTS: Final = 20_000
 """Cancelled bundles in one statement."""
-_PAGE: Final = 1000
 
 
 class _Kin(NamedTuple):
@@ -148,14 +148,7 @@ async def _retired_by(reader: Reader, action: Action) -> list[Retired]:
 async def _outputs(reader: Reader, txid: bytes) -> list[Document]:
     """The records of a transaction's certificates."""
     lower, upper = outpoint_range(txid)
-    rows: list[Document] = []
-    after = None
-    while True:
-        page = await reader.find(CERTIFICATES, Find(lower=lower, upper=upper, limit=_PAGE, after=after))
-        rows += page.documents
-        after = page.last
-        if after is None:
-            return rows
+    return await every(reader, CERTIFICATES, Find(lower=lower, upper=upper))
 
 
 def _check(count: int) -> None:

@@ -6,9 +6,10 @@ from config.errors import BadRequest, ErrorCode
 from energytag.access import Caller
 from energytag.creating import AttributesDiffer
 from energytag.devices import device
-from energytag.draft import every, is_there
+from energytag.draft import is_there
 from energytag.records import DEVICES, MEMBERSHIPS
-from store.port import Document, Reader
+from store.pages import every
+from store.port import Document, Find, Reader
 
 
 async def storage_device(reader: Reader, account_id: str, device_id: str) -> Document:
@@ -42,10 +43,10 @@ async def storage_place(
 async def _accounts_of(reader: Reader, caller: Caller) -> list[str]:
     if caller.user_id is None:
         return []
-    memberships = await every(reader, MEMBERSHIPS, "user", user_id=caller.user_id)
+    memberships = await every(reader, MEMBERSHIPS, Find("user", {"user_id": caller.user_id}))
     return [each["account_id"] for each in memberships]
 
 
 async def _storage_devices(reader: Reader, account_id: str) -> list[Document]:
-    devices = await every(reader, DEVICES, "account", account_id=account_id)
+    devices = await every(reader, DEVICES, Find("account", {"account_id": account_id}))
     return [each for each in devices if is_there(each) and each.get("is_storage")]

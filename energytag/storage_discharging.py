@@ -25,7 +25,8 @@ from energytag.storage_allocating import allocated, charges_for, take
 from energytag.storage_charging import interval_of
 from energytag.storage_devices import storage_device
 from energytag.storage_records import SCRS, SDRS, guard, ms_of
-from store.port import Collection, Document, Find, Reader
+from store.pages import every
+from store.port import Document, Find, Reader
 
 BASE_FIELDS: Final = (
     "discharging_start_datetime",
@@ -36,7 +37,6 @@ BASE_FIELDS: Final = (
     "efficiency_factor_methodology",
 )
 INTERVAL_FIELDS: Final = ("efficiency_factor_interval_start", "efficiency_factor_interval_end")
-_PAGE: Final = 1000
 
 
 class RecordedTwice(BadRequest):
@@ -97,8 +97,8 @@ async def _check_method(reader: Reader, account_id: str, method: str) -> None:
 async def _check_once(reader: Reader, device_id: str, source: str, interval: tuple[int, int]) -> None:
     """No second record of a source's discharge. A record is at most an hour long: none that began before can
     reach into this one."""
-    find = Find("device", {"device_id": device_id}, interval[0] - HOUR_MS, interval[1], limit=_PAGE)
-    for sdr in await _all(reader, SDRS, find):
+    find = Find("device", {"device_id": device_id}, interval[0] - HOUR_MS, interval[1])
+    for sdr in await every(reader, SDRS, find):
         same = source_word(sdr["fields"]["charging_energy_source"]) == source_word(source)
         if same and sdr["withdrawn_ms"] is None and sdr["end_ms"] > interval[0]:
             raise RecordedTwice(f"record {sdr['_id']} has the device's discharge of that time, or part of it")
@@ -129,8 +129,8 @@ async def flows(reader: Reader, device_id: str, interval: tuple[int, int]) -> tu
     """What records say of a device's charges and discharges that begin in an interval; withdrawn ones aside."""
     if interval[1] - interval[0] > MAX_INTERVAL_MS:
         return [], []
-    find = Find("device", {"device_id": device_id}, *interval, limit=_PAGE)
-    charges, discharges = await _all(reader, SCRS, find), await _all(reader, SDRS, find)
+    find = Find("device", {"device_id": device_id}, *interval)
+    charges, discharges = await every(reader, SCRS, find), await every(reader, SDRS, find)
     return _flows(charges, "charging_energy"), _flows(discharges, "discharge_energy")
 
 
@@ -140,16 +140,3 @@ def _flows(records: Iterable[Document], energy: str) -> list[Flow]:
         for each in records
         if each["withdrawn_ms"] is None
     ]
-
-
-async def _all(reader: Reader, collection: Collection, find: Find) -> list[Document]:
-    found: list[Document] = []
-    after = None
-    while True:
-        page = await reader.find(
-            collection, Find(find.index, find.equals, find.lower, find.upper, limit=find.limit, after=after)
-        )
-        found += page.documents
-        after = page.last
-        if after is None:
-            return found

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from certificates.ranges import Range, merge, partitions
 from certificates.token import Token
-from overlay.invariants import walk
 from overlay.outputs import complete_outputs
 from overlay.records import OUTPUTS, SPENDS
+from store.pages import pages
 from store.port import Document, Reader
 from topics.certificates import read_script
 
@@ -38,7 +38,7 @@ async def check_partitions(reader: Reader) -> list[str]:
 
 async def _look(reader: Reader) -> list[str]:
     issuances: dict[tuple[str, str], _Issuance] = {}
-    async for documents in walk(reader, OUTPUTS):
+    async for documents in pages(reader, OUTPUTS):
         await _collect(reader, documents, issuances)
     return [
         f"I5: the parts of issuance {issuance_id} in {topic} are {found}, issued were {found.issued}"

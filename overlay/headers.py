@@ -17,7 +17,8 @@ from config.errors import ErrorCode, Unavailable
 from overlay.chain import Header, HeaderSource
 from overlay.records import HEADERS, STATE
 from overlay.sdk import hash256
-from store.port import Delete, Find, Put, Store, Write
+from store.pages import pages
+from store.port import Delete, Put, Store, Write
 
 _PAGE = 500
 _MOST_OLD_HEIGHTS = 50
@@ -89,15 +90,10 @@ class HeaderChain:
 
     async def open(self) -> None:
         """Load what is kept."""
-        after = None
-        while True:
-            page = await self._store.find(HEADERS, Find(limit=5000, after=after))
-            for document in page.documents:
+        async for documents in pages(self._store, HEADERS, size=5000):
+            for document in documents:
                 header = parse_header(document["raw"], document["_id"])
                 self._headers[header.height] = header
-            after = page.last
-            if after is None:
-                break
         if self._headers:
             self._tip = self._headers[max(self._headers)]
         mark = await self._store.get(STATE, REORG_STATE)

@@ -11,7 +11,7 @@ only what is still wrong at a second look is reported.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TypeAlias
 
 from config.errors import BadRequest
@@ -22,11 +22,10 @@ from overlay.records import HEADERS, OUTPUTS, RAWS, SPENDS, TRANSACTIONS, applie
 from overlay.sdk import hash256
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction, outpoint, show_outpoint
-from store.port import Collection, Document, Find, Reader
+from store.pages import pages
+from store.port import Document, Reader
 
 Progress: TypeAlias = Callable[[int, int], None]
-
-_PAGE = 500
 
 
 async def check_invariants(reader: Reader, progress: Progress | None = None) -> list[str]:
@@ -44,23 +43,12 @@ async def _look(reader: Reader, progress: Progress | None) -> list[str]:
     faults: list[str] = []
     done = 0
     for collection, check in checks:
-        async for documents in walk(reader, collection):
+        async for documents in pages(reader, collection):
             faults += await check(reader, documents)
             done += len(documents)
             if progress is not None:
                 progress(done, max(done, total))
     return faults
-
-
-async def walk(reader: Reader, collection: Collection) -> AsyncIterator[list[Document]]:
-    """A collection in pages, by key."""
-    after = None
-    while True:
-        page = await reader.find(collection, Find(limit=_PAGE, after=after))
-        yield page.documents
-        after = page.last
-        if after is None:
-            return
 
 
 async def _transactions(reader: Reader, documents: list[Document]) -> list[str]:

@@ -23,6 +23,7 @@ from overlay.outbox import outbox_entry
 from overlay.records import TRANSACTIONS, applied, outputs_of
 from overlay.transaction import split_outpoint
 from overlay.verify import check_path
+from store.pages import pages
 from store.port import Conflict, Document, Find, Patch, Scalar, Write
 
 _ATTEMPTS = 5
@@ -137,16 +138,10 @@ class ProofKeeper:
         fork = self._headers.unsettled_fork
         if fork is None:
             return 0
-        count, after = 0, None
-        while True:
-            page = await self._store.find(
-                TRANSACTIONS, Find(index="by_height", lower=fork + 1, limit=_PAGE, after=after)
-            )
-            for document in page.documents:
+        count = 0
+        async for documents in pages(self._store, TRANSACTIONS, Find(index="by_height", lower=fork + 1)):
+            for document in documents:
                 count += await self._take_back_if_stale(document["_id"])
-            after = page.last
-            if after is None:
-                break
         await self._headers.settle()
         log.warning("reorganisation settled", fork_height=fork, unproven=count)
         return count

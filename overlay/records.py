@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from store.pages import every
 from store.port import Collection, Document, Find, Index, Reader
 
 TRANSACTIONS: Final = Collection(
@@ -117,26 +118,11 @@ async def load_raws(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, bytes
 
 async def descents_from(reader: Reader, txid: bytes) -> set[bytes]:
     """Txids of mere ancestors that spend from this transaction."""
-    children: set[bytes] = set()
-    after = None
-    while True:
-        page = await reader.find(
-            DESCENTS, Find(lower=txid + bytes(32), upper=txid + b"\xff" * 32, limit=1000, after=after)
-        )
-        children.update(document["_id"][32:] for document in page.documents)
-        after = page.last
-        if after is None:
-            return children
+    rows = await every(reader, DESCENTS, Find(lower=txid + bytes(32), upper=txid + b"\xff" * 32))
+    return {row["_id"][32:] for row in rows}
 
 
 async def outputs_of(reader: Reader, txid: bytes) -> list[Document]:
     """The admitted outputs of one transaction."""
-    documents: list[Document] = []
     lower, upper = outpoint_range(txid)
-    after = None
-    while True:
-        page = await reader.find(OUTPUTS, Find(lower=lower, upper=upper, limit=1000, after=after))
-        documents += page.documents
-        after = page.last
-        if after is None:
-            return documents
+    return await every(reader, OUTPUTS, Find(lower=lower, upper=upper))

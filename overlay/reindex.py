@@ -12,11 +12,11 @@ from overlay.lookup_service import Event, LookupService, OutputAdmitted, OutputR
 from overlay.records import OUTPUTS, REINDEX_STATE, SPENDS, STATE, load_stored
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction, split_outpoint
+from store.pages import pages
 from store.port import Collection, Delete, Document, Find, Put, Store, Write
 
 Progress: TypeAlias = Callable[[int, int], None]
 
-_BATCH = 500
 
 log = structlog.get_logger(__name__)
 
@@ -32,16 +32,12 @@ class Reindexer:
         await self._store.commit([Put(STATE, {"_id": REINDEX_STATE + service.name})])
         for collection in service.collections:
             await self._empty(collection)
-        total, done, after = await self._store.count(OUTPUTS), 0, None
-        while True:
-            page = await self._store.find(OUTPUTS, Find(index="by_seq", limit=_BATCH, after=after))
-            await self._replay(service, page.documents)
-            done += len(page.documents)
+        total, done = await self._store.count(OUTPUTS), 0
+        async for outputs in pages(self._store, OUTPUTS, Find(index="by_seq")):
+            await self._replay(service, outputs)
+            done += len(outputs)
             if progress is not None:
                 progress(done, max(done, total))
-            after = page.last
-            if after is None:
-                break
         await self._store.commit([Delete(STATE, REINDEX_STATE + service.name)])
         log.info("index rebuilt", service=service.name, outputs=done)
         return done
@@ -53,13 +49,8 @@ class Reindexer:
         return [document["_id"].removeprefix(REINDEX_STATE) for document in page.documents]
 
     async def _empty(self, collection: Collection) -> None:
-        after = None
-        while True:
-            page = await self._store.find(collection, Find(limit=_BATCH, after=after))
-            await self._store.commit([Delete(collection, document["_id"]) for document in page.documents])
-            after = page.last
-            if after is None:
-                return
+        async for documents in pages(self._store, collection):
+            await self._store.commit([Delete(collection, document["_id"]) for document in documents])
 
     async def _replay(self, service: LookupService, outputs: Sequence[Document]) -> None:
         spends = await self._store.get_many(SPENDS, [output["_id"] for output in outputs])

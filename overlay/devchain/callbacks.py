@@ -11,6 +11,7 @@ import structlog
 
 from overlay.devchain.records import TRANSACTIONS, read_report
 from overlay.devchain.wire import callback_body
+from store.pages import pages
 from store.port import Document, Find, Patch, Store
 
 log = structlog.get_logger(__name__)
@@ -38,14 +39,9 @@ class Callbacks:
 
     async def start(self) -> None:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECS))
-        after = None
-        while True:
-            page = await self._store.find(TRANSACTIONS, Find("callbacks", limit=1000, after=after))
-            for document in page.documents:
+        async for documents in pages(self._store, TRANSACTIONS, Find("callbacks")):
+            for document in documents:
                 self.put(document["_id"])
-            after = page.last
-            if after is None:
-                break
         for _ in range(_WORKERS):
             _keep(self._tasks, self._work())
 

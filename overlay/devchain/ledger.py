@@ -22,6 +22,7 @@ from overlay.devchain.records import (
     transaction_document,
 )
 from overlay.transaction import Input, Transaction, outpoint
+from store.pages import every
 from store.port import Delete, Document, Find, Insert, Patch, Put, Reader, Write
 
 _CACHED_TRANSACTIONS: Final = 64
@@ -84,14 +85,7 @@ class Ledger:
 
     async def pool_records(self) -> list[Document]:
         """The records of what was in the pool, in its order."""
-        documents: list[Document] = []
-        after = None
-        while True:
-            page = await self._reader.find(TRANSACTIONS, Find("pool", limit=1000, after=after))
-            documents += page.documents
-            after = page.last
-            if after is None:
-                return documents
+        return await every(self._reader, TRANSACTIONS, Find("pool"))
 
     def connect(self, block: Block, entries: Sequence[Entry], now_ms: int) -> list[Write]:
         """The writes that put a block on top of the chain."""
