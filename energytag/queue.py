@@ -29,7 +29,7 @@ from energytag.records import ACTION_PARTS, ACTIONS
 from energytag.sending import Sender
 from overlay.admission import AlongsideConflict
 from overlay.envelope import parse_envelope
-from store.port import Conflict, Delete, Find, Insert, Patch, Write
+from store.port import Conflict, Delete, Document, Find, Insert, Patch, Write
 
 MOST_OUTPUTS_A_ROUND: Final = 2000
 MOST_TOPICS: Final = 32
@@ -227,22 +227,27 @@ class Queue:
         txids = tuple(dict.fromkeys(row["txid"] for row in parts))
         resolved = planned.action.resolved(planned.plan.result, txids, self._ground.now_ms())
         writes = [self._change(planned.action, resolved), *planned.plan.writes]
-        await self._store.commit([*writes, *(Delete(ACTION_PARTS, row["_id"]) for row in parts)])
+        await self._store.commit([*writes, *(_spend(row) for row in parts)])
         self._done(resolved)
 
     async def _deal_with(self, action: Action, plan: Plan) -> None:
         """An action that needs no transaction of the node's making."""
-        if plan.pieces:
-            await self._await_signature(action, plan)
-            return
         try:
-            resolved = await self._settle(action, plan)
+            changed = await (self._await_signature(action, plan) if plan.pieces else self._settle(action, plan))
         except (Conflict, AlongsideConflict):
             if self._again(action):
                 raise
             await self._reject(action, Busy("others keep changing what this action is about"))
-            return
-        self._done(resolved)
+        except (Unavailable, Busy):
+            raise
+        except Exception as error:
+            # The node may be to blame, so it tries again; but not for ever, with all others waiting behind.
+            if not isinstance(error, _REFUSALS) and self._again(action):
+                raise
+            log.warning("an action cannot be carried out", action_id=action.action_id, reason=str(error))
+            await self._give_up(action, _as_error(error))
+        else:
+            self._done(changed)
 
     async def _settle(self, action: Action, plan: Plan) -> Action:
         """Commit what follows, with the admission of the transaction that is ready, if there is one."""
@@ -260,16 +265,12 @@ class Queue:
         await self._store.commit([self._change(action, rejected)])
         self._done(rejected)
 
-    async def _await_signature(self, action: Action, plan: Plan) -> None:
+    async def _await_signature(self, action: Action, plan: Plan) -> Action:
         """Hand the transaction to the user's wallet: the action goes on when it comes back signed."""
-        try:
-            prepared = await self._sender.prepare(plan)
-        except _REFUSALS as error:
-            await self._reject(action, error)
-            return
+        prepared = await self._sender.prepare(plan)
         waiting = action.decided({**plan.memo, "prepared": prepared})
         await self._store.commit([self._change(action, waiting)])
-        self._done(waiting)
+        return waiting
 
     # After a failure
 
@@ -331,6 +332,11 @@ class Queue:
         future = self._outcomes.pop(action.action_id, None)
         if future is not None and not future.done():
             future.set_result(Outcome(action, tuple(made)))
+
+
+def _spend(part: Document) -> Write:
+    """A part that counts; not when its transaction was evicted in this moment."""
+    return Delete(ACTION_PARTS, part["_id"], expect={"txid": part["txid"]})
 
 
 def _as_error(error: object) -> MetawattError:
