@@ -17,14 +17,15 @@ from store.port import Delete, Document
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """The request names the action that made the bundle: `private_action_id`."""
+    """The request names the action that made the bundle, `private_action_id`, and the account that it stands in.
+    Of other accounts' private bundles nothing is told, not even that there are some."""
 
     reads_holdings: bool = False
 
     async def plan(self, action: Action, scene: Scene) -> Plan:
         created = action.request["private_action_id"]
         row = await scene.reader.get(PRIVATE, created)
-        if row is None:
+        if row is None or row["account_id"] != action.account_id:
             raise NotFound(f"action {created} has no private bundles", ErrorCode.CERTIFICATE_UNKNOWN)
         return Plan(
             ready=Ready(row["beef"], row["topics"], len(row["scripts"]), _change(row)),
