@@ -59,7 +59,7 @@ class Tokens:
         """What the token says; `Unauthorized` when it is not this node's, or has ended."""
         try:
             claims = jwt.decode(token, self._secret, algorithms=[_ALGORITHM], options=_OPTIONS)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, ValueError):  # a header may hold what UTF-8 cannot
             raise Unauthorized("This token is not valid here: log in again") from None
         issued, expires = claims["iat"], claims["exp"]
         if type(issued) is not int or type(expires) is not int:
