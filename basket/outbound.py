@@ -19,7 +19,8 @@ from config.settings import Network
 
 MOST_URL_CHARS: Final = 2000
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-_NAT64: Final = IPv6Network("64:ff9b::/96")
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All of IPv6 that is given out; other prefixes lead to IPv4 addresses, or nowhere."""
 
 
 def check_url(text: str, network: Network) -> URL:
@@ -54,10 +55,8 @@ def is_public(address: str) -> bool:
         ip = ip_address(address)
     except ValueError:
         return False
-    if isinstance(ip, IPv6Address):
-        if ip in _NAT64 or ip.sixtofour is not None or ip.teredo is not None:
-            return False
-        ip = ip.ipv4_mapped or ip
+    if isinstance(ip, IPv6Address) and (ip not in _UNICAST or ip.sixtofour is not None or ip.teredo is not None):
+        return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -43,7 +43,7 @@ def test_which_addresses_are_allowed(url: str, network: Network, allowed: bool) 
 
 PRIVATE = (
     "127.0.0.1 10.1.2.3 192.168.0.1 169.254.1.1 0.0.0.0 224.0.0.1 100.64.0.1 ::1 fe80::1 fc00::1 ::ffff:127.0.0.1 "
-    "64:ff9b::7f00:1 2002:7f00:1:: 2001:0:1:: ff02::1 registry.example"
+    "64:ff9b::7f00:1 64:ff9b:1::7f00:1 ::7f00:1 ::ffff:0:7f00:1 2002:7f00:1:: 2001:0:1:: ff02::1 registry.example"
 )
 
 
