@@ -34,6 +34,7 @@ from topics.hosted import policy_of
 
 _TEND_SECS = 2.0
 _PUSH_SECS = 1.0
+_UNDO_SECS = 2.0
 _STUCK_SECS = 60
 
 log = structlog.get_logger("metawatt.registry")
@@ -95,6 +96,7 @@ class Registration:
                 asyncio.create_task(_every(_TEND_SECS, self.treasury.tend), name="treasury"),
                 asyncio.create_task(_every(poll_secs, self._due), name="recurring"),
                 asyncio.create_task(_every(_PUSH_SECS, self._pusher.work), name="deliveries"),
+                asyncio.create_task(_every(_UNDO_SECS, self.registry.undoing.work), name="undoing"),
             ]
             if self._top_up is not None:
                 self._tasks.append(asyncio.create_task(_every(_TEND_SECS, self._top_up.work), name="top-up"))

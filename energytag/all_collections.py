@@ -13,11 +13,13 @@ from energytag.private import PRIVATE
 from energytag.records import CORE
 from energytag.recurring import RECURRING
 from energytag.storage_records import COLLECTIONS as STORAGE_RECORDS
+from energytag.undone import UNDONE
 from store.port import Collection
 
 COLLECTIONS: Final[tuple[Collection, ...]] = (
     *CORE,
     PRIVATE,
+    UNDONE,
     RECURRING,
     IMPORTED,
     MEASUREMENTS,

@@ -1,7 +1,8 @@
 """The registry's own invariants, verified on what is stored: registry, index, wallet and chain tell one story.
 
     R1  what was issued for a device does not overlap in time, and each interval has its guard, which says the same
-    R2  a device's certificates are numbered from 1 to the next number, without gap or overlap
+    R2  a device's certificates are numbered from 1 to the next number, without gap or overlap; what the network
+        refused has used its numbers up
     R3  the basket has every live token that stands in a custodial account, and the node can unlock it
     R4  every live coin of the wallet is an output of a transaction that is kept, and nobody spends it
     R5  charges are backed by cancelled certificates, each by its own            (`audit_storage.py`)
@@ -29,6 +30,7 @@ from energytag.imports import IMPORTED
 from energytag.intervals import series_key, start_of
 from energytag.private import PRIVATE
 from energytag.records import ACCOUNTS, BASKET, DEVICES, INTERVALS, NUMBERS
+from energytag.undone import UNDONE
 from lookup.records import CERTIFICATES
 from lookup.standing import notices_for
 from overlay.keys import Counterparty
@@ -83,7 +85,7 @@ async def _look(reader: Reader, keyring: Keyring) -> list[str]:
     issued = await _issued(reader, keyring.identity)
     return [
         *await _intervals(reader, issued),
-        *await _numbers(reader, issued),
+        *await _numbers(reader, issued, await _undone(reader, issued)),
         *await _basket(reader, keyring),
         *await _wallet(reader),
         *await check_storage_records(reader),
@@ -153,14 +155,25 @@ async def _withdrawn_whole(reader: Reader, record: Document) -> bool:
     return merge(each.range for each in notices if each.issuer == record["issuer"]) == [issued]
 
 
-async def _numbers(reader: Reader, issued: dict[str, _Issued]) -> list[str]:
+async def _undone(reader: Reader, issued: dict[str, _Issued]) -> dict[bytes, list[Range]]:
+    """By series the numbers of issuances that the network refused: no other certificate gets them."""
+    undone: dict[bytes, list[Range]] = defaultdict(list)
+    async for rows in pages(reader, UNDONE):
+        for issuance_id, key, start, stop, _ in (each for row in rows for each in row["issued"]):
+            numbers, known = Range(start, stop), issued.get(issuance_id)
+            if known is None or known.numbers != numbers:
+                undone[key[:16]].append(numbers)
+    return undone
+
+
+async def _numbers(reader: Reader, issued: dict[str, _Issued], undone: dict[bytes, list[Range]]) -> list[str]:
     ranges: dict[bytes, list[Range]] = defaultdict(list)
     for each in issued.values():
         ranges[each.series].append(each.numbers)
     faults: list[str] = []
     async for rows in pages(reader, NUMBERS):
         for row in rows:
-            found = ranges.pop(row["_id"], [])
+            found = ranges.pop(row["_id"], []) + undone.get(row["_id"], [])
             if not partitions(found, [Range(1, row["next"] - 1)]):
                 shown = ", ".join(map(str, merge(found)))
                 faults.append(f"R2: series {row['_id'].hex()} has numbers {shown}; the next is {row['next']}")

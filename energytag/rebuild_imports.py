@@ -24,13 +24,14 @@ class Imports:
         self._unfinished: set[str] = set()
 
     def take(self, actions: Iterable[Action]) -> None:
-        """An import counts from when it was decided."""
+        """An import counts from when it was decided; one that is undone only as far as it stands still."""
         for action in actions:
             decided = action.state is State.RESOLVED or action.memo is not None
             if action.kind is Kind.IMPORT and decided:
-                for attributes in action.request["bundles"]:
-                    bundle = Bundle(attributes)
-                    self._ranges.setdefault(bundle.issuance_id, []).append(bundle.range)
+                if action.error is None or action.state is not State.RESOLVED:
+                    for attributes in action.request["bundles"]:
+                        bundle = Bundle(attributes)
+                        self._ranges.setdefault(bundle.issuance_id, []).append(bundle.range)
                 self._txids |= {bytes.fromhex(txid)[::-1]: action.action_id for txid in action.txids}
                 if action.state is not State.RESOLVED:
                     self._unfinished.add(action.action_id)
@@ -42,17 +43,21 @@ class Imports:
                 self._txids |= dict.fromkeys(txids, action_id)
 
     async def writes(self, store: Store) -> list[Write]:
-        writes: list[Write] = [
+        writes: list[Write] = []
+        for txid, raw in (await load_raws(store, self._txids)).items():
+            for token in _made(raw):
+                source = token.bundle.attributes[ATTRIBUTE]["issuance_id"]
+                self._ranges.setdefault(source, []).append(token.issued)
+                writes.append(Put(IMPORTED, imported_here(token, self._txids[txid])))
+        claimed = [
             Put(IMPORTED, {"_id": issuance_id, "ranges": [list(each) for each in merge(ranges)], "rev": 0})
             for issuance_id, ranges in self._ranges.items()
         ]
-        for txid, raw in (await load_raws(store, self._txids)).items():
-            writes += [Put(IMPORTED, row) for row in _made(raw, self._txids[txid])]
-        return writes
+        return [*claimed, *writes]
 
 
-def _made(raw: bytes, action_id: str) -> Iterable[dict[str, object]]:
-    """The rows of what a transaction issued for an import. Other actions may share the transaction."""
+def _made(raw: bytes) -> Iterable[Token]:
+    """What a transaction issued for imports."""
     transaction = Transaction.parse(raw)
     first_input = transaction.inputs[0].outpoint
     for index, output in enumerate(transaction.outputs):
@@ -60,4 +65,4 @@ def _made(raw: bytes, action_id: str) -> Iterable[dict[str, object]]:
         if not isinstance(token, Token) or ATTRIBUTE not in token.bundle.attributes:
             continue
         if token.issuance_id == issuance_id_for(first_input, index):
-            yield imported_here(token, action_id)
+            yield token

@@ -31,10 +31,11 @@ from overlay.outputs import load_outputs
 from overlay.records import load_raws
 from overlay.transaction import Transaction, outpoint, split_outpoint
 from store.pages import pages
-from store.port import Document, Insert, Put, Store, Write
+from store.port import Document, Find, Insert, Patch, Put, Store, Write
 from topics.certificates import read_script
 
 _MOST_WRITES: Final = 2000
+_PAGE: Final = 500
 
 
 @dataclass(slots=True)
@@ -77,12 +78,16 @@ class OverlayPass:
     what unfinished actions have claimed is in no token yet."""
 
     def __init__(
-        self, store: Store, keyring: Keyring, unfinished: Unfinished, numbers: Mapping[bytes, Number]
+        self,
+        store: Store,
+        keyring: Keyring,
+        unfinished: Unfinished | None = None,
+        numbers: Mapping[bytes, Number] | None = None,
     ) -> None:
         self._store = store
         self._keyring = keyring
-        self._unfinished = unfinished
-        self._numbers = dict(numbers)
+        self._unfinished = unfinished or Unfinished()
+        self._numbers = dict(numbers or {})
         self._holders: dict[str, Holder | None] = {}
 
     async def run(self, step: Callable[[int], None]) -> int:
@@ -172,6 +177,38 @@ class OverlayPass:
             except NotFound:
                 self._holders[account_id] = None
         return self._holders[account_id]
+
+    # Some of it again, in a registry that is in use
+
+    async def held_again(self, outpoints: Sequence[bytes]) -> list[Write]:
+        """The basket's rows of these, as far as they are live, the node's to unlock, and not there."""
+        records, rows = await self._store.get_each([(CERTIFICATES, outpoints), (BASKET, outpoints)])
+        live = [record for key, record in records.items() if record["live"] and key not in rows]
+        firsts = await self._first_inputs({record["_id"][:32] for record in live})
+        writes: list[Write] = []
+        for record in live:
+            first_input = firsts[record["_id"][:32]]
+            writes += await self._held(record["_id"], record["account_id"], record["owner_key"], first_input)
+        return writes
+
+    async def guarded_again(self, issuance_id: str) -> list[Write]:
+        """The guard of an issuance of which less is withdrawn than was. Where the interval was issued anew
+        meanwhile, that guard stays."""
+        page = await self._store.find(CERTIFICATES, Find("issuance", {"issuance_id": issuance_id}, limit=_PAGE))
+        firsts = await self._first_inputs({record["_id"][:32] for record in page.documents})
+        guards = await self._issued([each for each in page.documents if self._is_issuance(each, firsts)])
+        return [
+            write for guard in guards if isinstance(guard, Put) for write in await self._guard_again(guard.document)
+        ]
+
+    async def _guard_again(self, guard: Document) -> list[Write]:
+        known = await self._store.get(INTERVALS, guard["_id"])
+        if known is None:
+            return [Insert(INTERVALS, guard)]
+        if known["issuance_id"] != guard["issuance_id"]:
+            return []
+        expect = {"issuance_id": known["issuance_id"], "withdrawn": known.get("withdrawn")}
+        return [Patch(INTERVALS, known["_id"], {"withdrawn": guard.get("withdrawn")}, expect)]
 
     # Private
 

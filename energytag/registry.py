@@ -31,6 +31,7 @@ from energytag.plan import Handler
 from energytag.queue import Outcome, Queue
 from energytag.records import ACTIONS, REBUILD_STATE
 from energytag.sending import Deliver, Sender
+from energytag.undone import Undoing
 from overlay.clock import Sequence as Numbers
 from overlay.records import STATE
 from store.port import Conflict, Write
@@ -62,6 +63,8 @@ class Registry:
         most = ground.settings.registry.waiting_actions
         self.intake = Intake(ground.store, most, is_worker=primary, look_secs=look_secs)
         self.queue = Queue(ground, _handlers(ground), self.sender, self.intake)
+        self.undoing = Undoing(ground)
+        ground.engine.evictor.beside = self.undoing.note
         self._numbers = Numbers(ground.now_ms)
         self.is_primary = primary
         self._worker: asyncio.Task[None] | None = None

@@ -7,7 +7,7 @@ it cannot be mined without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -50,6 +50,8 @@ class Evictor:
         self._services = ground.services
         self._measures = ground.measures
         self._now_ms = ground.now_ms
+        self.beside: Callable[[Transaction, str], Sequence[Write]] | None = None
+        """Writes that join the commit by which a transaction goes, for the reason given."""
 
     async def evict(self, txid: bytes, reason: str, *, even_proven: bool = False) -> int:
         """Evict a stored transaction and its descendants; how many went. Unless told, a proven one stays, and
@@ -103,6 +105,7 @@ class Evictor:
             writes.append(Delete(TRANSACTIONS, txid, expect={"rev": entry.document["rev"]}))
             writes.append(Delete(RAWS, txid))
             writes.append(Put(EVICTIONS, {"_id": txid, "at_ms": self._now_ms(), "reason": why}))
+            writes += self.beside(entry.transaction, why) if self.beside is not None else ()
             writes += [Absent(SPENDS, key) for key in entry.unspent]
             for output in entry.outputs:
                 writes.append(Delete(OUTPUTS, output["_id"], expect={"topics": output["topics"]}))
