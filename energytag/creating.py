@@ -78,6 +78,9 @@ class Creating:
         most = self.ground.settings.registry.bundles_per_action
         if len(requests) > most:
             raise BadRequest(f"an action may issue {most} bundles", ErrorCode.INVALID_FIELD)
+        is_private = action.request.get("broadcast") is False
+        if is_private and len(holders_of(requests)) > 1:
+            raise BadRequest("private bundles go to one account, which publishes them", ErrorCode.INVALID_FIELD)
         issuance = await plan_issuance(requests, action, scene, self.ground.policy)
         return Plan(
             issuance.pieces,
@@ -85,7 +88,7 @@ class Creating:
             memo=issuance.memo,
             result=_result(requests),
             touches=holders_of(requests),
-            is_private=action.request.get("broadcast") is False,
+            is_private=is_private,
         )
 
     async def _requests(self, action: Action, scene: Scene) -> list[IssueRequest]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from config.errors import BadRequest, Busy, Forbidden, Internal, MetawattError, NotFound, Unavailable
+from config.errors import BadRequest, Busy, ErrorCode, Forbidden, Internal, MetawattError, NotFound, Unavailable
 from energytag.actions import Action, Kind
 from energytag.ground import RegistryGround
 from energytag.intake import Intake
@@ -171,6 +171,9 @@ class Queue:
     async def _carry_out(self, planned: list[Planned]) -> None:
         limits = self._ground.settings.registry
         runs = pack(planned, self._sender.topics_of, limits.bundles_per_transaction, MOST_TOPICS)
+        if len(runs) > 1 and planned[0].plan.is_private:
+            await self._give_up(planned[0].action, _beyond_one_transaction(limits.bundles_per_transaction))
+            return
         if len(runs) > 1:
             await self._decide(planned)
         turns = asyncio.Semaphore(TRANSACTIONS_AT_ONCE)
@@ -341,3 +344,9 @@ def _spend(part: Document) -> Write:
 
 def _as_error(error: object) -> MetawattError:
     return error if isinstance(error, MetawattError) else Internal(f"{type(error).__name__}: {error}"[:500])
+
+
+def _beyond_one_transaction(most: int) -> BadRequest:
+    """Private bundles are published by one transaction, or not at all."""
+    message = f"private bundles of one action go in one transaction, which has {most} at most, of few origins"
+    return BadRequest(message, ErrorCode.INVALID_FIELD)

@@ -10,13 +10,15 @@ import pytest
 from config.errors import BadRequest, ErrorCode
 from energytag.actions import Kind, State
 from energytag.audit import check_registry
+from energytag.creating import device_attributes
 from energytag.packing import Run
 from energytag.private import PRIVATE
 from energytag.records import ACTIONS, BASKET, DEVICES, INTERVALS, NUMBERS
 from lookup.records import CERTIFICATES
-from store.port import Put
-from tests.energytag.kit import ACCOUNT, DEVICE, RegistryNode, device_row, readings
+from store.port import Document, Put
+from tests.energytag.kit import ACCOUNT, DEVICE, OTHER_ACCOUNT, RegistryNode, device_row, moment, readings
 
+OTHER_DEVICE = "5d1f3f5e-93a2-4a6b-8f5d-0e6a9a1c7b43"
 ORGANISATION = {"name": "Grid", "business_id": 1, "primary_contact": "a@example.org"}
 
 
@@ -95,6 +97,43 @@ async def test_private_bundles_are_published_when_told(registry: RegistryNode) -
     assert await registry.store.count(CERTIFICATES) == 2
     again = await registry.act(Kind.PUBLISH, {"private_action_id": kept.action.action_id})
     assert again.action.error["code"] == "ERR_CERTIFICATE_UNKNOWN"
+
+
+def stated(device: Document, issuing_body: str) -> dict[str, Any]:
+    """A bundle of 1000 Wh as its issuing body states it."""
+    return device_attributes(device, issuing_body) | {
+        "account_id": device["account_id"],
+        "bundle_quantity": 1000,
+        "certificate_status": "Active",
+        "device_type": "production",
+        "energy_carrier": "electricity",
+        "expiry_datestamp": "2030-01-01",
+        "face_value": 1,
+        "issuance_datestamp": "2026-01-02",
+        "issuance_post_energy_carrier_conversion": False,
+        "production_ending_interval": moment(1),
+        "production_starting_interval": moment(0),
+        "registry_configuration": 1,
+    }
+
+
+async def test_private_bundles_of_several_accounts_are_refused(registry: RegistryNode) -> None:
+    devices = [device_row(DEVICE), device_row(OTHER_DEVICE, account_id=OTHER_ACCOUNT)]
+    await registry.store.commit([Put(DEVICES, devices[1])])
+    bundles = [stated(device, registry.settings.registry.issuing_body) for device in devices]
+    refused = (await registry.act(Kind.CREATE_MANY, {"bundles": bundles, "broadcast": False})).action
+    assert refused.error["code"] == "ERR_INVALID_FIELD"
+    await registry.resolved(Kind.CREATE_MANY, {"bundles": bundles})
+
+
+async def test_private_bundles_that_one_transaction_cannot_hold_are_refused(registry: RegistryNode) -> None:
+    most = registry.settings.registry.bundles_per_transaction
+    request = {"device_id": DEVICE, "readings": readings(0, most + 1), "broadcast": False}
+    refused = (await registry.act(Kind.CREATE_MANY, request)).action
+    assert refused.state is State.REJECTED
+    assert refused.error["code"] == "ERR_INVALID_FIELD"
+    assert await registry.store.count(PRIVATE) == 0
+    await registry.resolved(Kind.CREATE_MANY, request | {"readings": readings(0, most)})
 
 
 async def test_what_is_known_already_can_still_be_published(registry: RegistryNode) -> None:
