@@ -16,6 +16,7 @@ from api.limits import Bodies
 from api.ports import Node
 from api.registry.access import caller_of
 from api.registry.answers import registry_of, told_action
+from api.registry.paging import PAGING, paging_of
 from api.replies import json_reply
 from api.route import Access, Content, Handler, Parameter, Route, Shape, Tag, json_content
 from config.errors import BadRequest, ErrorCode, Forbidden
@@ -25,9 +26,10 @@ from energytag.memberships import is_member
 from energytag.models.answers import ActionList, ActionRead
 from energytag.models.certificates import ActionComplete
 from energytag.records import ACTIONS
-from store.port import Find
+from store.port import Document, Find
 
-MOST_LISTED: Final = 200
+MOST_LOOKED_AT: Final = 200
+"""Actions that one read of the store gives."""
 _ROUNDS: Final = 20
 _MOST: Final = 2**63 - 1
 _BINARY: Final = "application/octet-stream"
@@ -40,7 +42,7 @@ _ASIDE: Final = (
 _FILTERS: Final = (
     Parameter("account_id", "query", "Only this account's.", {"type": "string", "format": "uuid"}),
     Parameter("state", "query", "Only those in this state.", {"type": "string", "enum": list(State)}),
-    Parameter("cursor", "query", "Where an answer before this one ended.", {"type": "string"}),
+    *PAGING,
 )
 
 
@@ -58,9 +60,10 @@ class ActionsHandler:
     async def listed(self, request: web.Request) -> web.Response:
         caller = await caller_of(request, self._node)
         find = await self._walk(caller, request.query.get("account_id"))
-        find = replace(find, upper=_position(request.query.get("cursor")), descending=True, limit=MOST_LISTED)
-        found, end = await self._found(find, _state(request.query.get("state")))
-        told: dict[str, Any] = {"actions": [told_action(each) for each in found]}
+        limit, cursor = paging_of(request)
+        find = replace(find, upper=_position(cursor), descending=True, limit=MOST_LOOKED_AT)
+        found, end = await self._found(find, _state(request.query.get("state")), limit)
+        told: dict[str, Any] = {"actions": [told_action(Action.read(each)) for each in found]}
         return json_reply(told if end is None else told | {"cursor": f"{end:x}"})
 
     async def complete(self, request: web.Request) -> web.Response:
@@ -97,17 +100,17 @@ class ActionsHandler:
             return Find("account", {"account_id": account_id.lower()})
         return Find("seq") if caller.is_administrator else Find("user", {"user_id": caller.user_id})
 
-    async def _found(self, find: Find, state: State | None) -> tuple[Sequence[Action], int | None]:
-        """At least a page of actions, or fewer when few are in that state, and where to go on."""
-        found: list[Action] = []
+    async def _found(self, find: Find, state: State | None, limit: int) -> tuple[Sequence[Document], int | None]:
+        """A page of actions, or fewer when few are in that state, and where to go on."""
+        found: list[Document] = []
         for _ in range(_ROUNDS):
             page = await self._node.store.find(ACTIONS, find)
-            found += [Action.read(each) for each in page.documents if state in (None, each["state"])]
+            found += [each for each in page.documents if state in (None, each["state"])]
+            if len(found) > limit:
+                return found[:limit], found[limit - 1]["seq"]
             if page.last is None:
                 return found, None
             find = replace(find, upper=page.documents[-1]["seq"])
-            if len(found) >= MOST_LISTED:
-                break
         return found, int(find.upper) if isinstance(find.upper, int) else None
 
     async def _beef(self, request: web.Request) -> bytes:
