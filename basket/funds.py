@@ -8,7 +8,7 @@ from typing import Protocol
 
 from overlay.builder import Coin
 from overlay.merkle import Bump
-from overlay.transaction import Transaction
+from overlay.transaction import Transaction, outpoint
 from store.port import Write
 
 
@@ -21,7 +21,7 @@ class FundCoin:
 
     @property
     def outpoint(self) -> bytes:
-        return self.coin.txid + self.coin.index.to_bytes(4, "little")
+        return outpoint(self.coin.txid, self.coin.index)
 
 
 @dataclass(frozen=True, slots=True)

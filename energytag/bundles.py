@@ -16,13 +16,12 @@ from energytag.ground import RegistryGround
 from energytag.plan import Made
 from energytag.proofs import UNPROVEN, TimestampProof, proofs_of
 from lookup.search import Shown
-from lookup.standing import outpoint_text
 from overlay import pushdrop
 from overlay.hydrate import hydrate
 from overlay.lookup_service import Formula, Found
 from overlay.outputs import load_outputs
 from overlay.transaction import outpoint as outpoint_of
-from overlay.transaction import split_outpoint
+from overlay.transaction import show_outpoint, split_outpoint
 from store.port import Document
 
 _EXTRAS: Final = ("beneficiary", "exit", "note", "origin", "private")
@@ -109,7 +108,7 @@ def _told_token(script: bytes, outpoint: bytes, proof: TimestampProof) -> dict[s
     document = _document(script)
     told = {name: value for name, value in document["energyTag"].items() if value is not None}
     told["tx_id"] = outpoint[31::-1].hex()
-    told["outpoint"] = outpoint_text(outpoint)
+    told["outpoint"] = show_outpoint(outpoint)
     told["issued"] = document["issued"]
     told["timestamp_proof"] = proof.told()
     return told | {name: document[name] for name in _EXTRAS if document.get(name) is not None}

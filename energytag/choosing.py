@@ -22,7 +22,8 @@ from energytag.plan import Holder, Holding, Scene
 from energytag.selection import Candidate, Criteria, NothingSelected, Taken, suffices, take
 from lookup.filters import Filters
 from lookup.search import Shown
-from lookup.standing import LOST, outpoint_text, status_of
+from lookup.standing import LOST, status_of
+from overlay.transaction import show_outpoint
 from store.port import Document, Reader
 
 PICKED = "picked"
@@ -88,7 +89,7 @@ def held_by(holder: Holder) -> Against:
     def against(holding: Holding) -> MetawattError | None:
         if not holder.is_custodial or holding.key_id is not None:
             return None
-        return StatusForbids(f"{outpoint_text(holding.outpoint)} is not locked to a key of its account")
+        return StatusForbids(f"{show_outpoint(holding.outpoint)} is not locked to a key of its account")
 
     return against
 

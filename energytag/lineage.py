@@ -20,8 +20,9 @@ from energytag.models.common import moment_of_ms
 from energytag.proofs import UNPROVEN, TimestampProof, proofs_of
 from lookup.partition import partition
 from lookup.records import CERTIFICATES
-from lookup.standing import Notice, notices_for, outpoint_text
+from lookup.standing import Notice, notices_for
 from overlay.clock import drawn_ms
+from overlay.transaction import show_outpoint
 from store.port import Document, Find
 
 _CHANGES: Final = {
@@ -100,7 +101,7 @@ def _ordered(records: Iterable[Document]) -> list[Document]:
 
 def _told_output(record: Document) -> dict[str, Any]:
     return {
-        "outpoint": outpoint_text(record["_id"]),
+        "outpoint": show_outpoint(record["_id"]),
         "bundle_id_range_start": record["range_start"],
         "bundle_id_range_end": record["range_end"],
         "bundle_quantity": record["quantity"],

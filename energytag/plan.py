@@ -17,6 +17,7 @@ from certificates.ranges import Range
 from certificates.token import Token
 from energytag.actions import Action, Kind
 from overlay.builder import Coin
+from overlay.transaction import outpoint
 from store.port import Document, Reader, Write
 
 
@@ -54,7 +55,7 @@ class Holding:
 
     @property
     def outpoint(self) -> bytes:
-        return self.coin.txid + self.coin.index.to_bytes(4, "little")
+        return outpoint(self.coin.txid, self.coin.index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ from lookup.filters import Filters
 from lookup.query import Listing, Sort
 from lookup.records import CERTIFICATES, HOUR_SECS
 from lookup.search import Shown, search
-from lookup.standing import applying, notices_for, outpoint_text, status_of
+from lookup.standing import applying, notices_for, status_of
+from overlay.transaction import show_outpoint
 from store.port import Document, Find
 
 _MOST_OF_A_MOMENT: Final = 1000
@@ -95,7 +96,7 @@ async def bundle_at(ground: RegistryGround, outpoint: bytes) -> dict[str, Any]:
     `NotFound(CERTIFICATE_UNKNOWN)`."""
     record = await ground.store.get(CERTIFICATES, outpoint)
     if record is None or record["unissued"]:
-        raise NotFound(f"there is no bundle at {outpoint_text(outpoint)}", ErrorCode.CERTIFICATE_UNKNOWN)
+        raise NotFound(f"there is no bundle at {show_outpoint(outpoint)}", ErrorCode.CERTIFICATE_UNKNOWN)
     notices = applying(record, await notices_for([record], ground.store))
     status = status_of(record, bool(notices), ground.now_ms() // 1000) or record["status"]
     doubles = (await doubles_of([record], ground.store)).get(outpoint, ())
@@ -103,7 +104,7 @@ async def bundle_at(ground: RegistryGround, outpoint: bytes) -> dict[str, Any]:
         ground, [Chosen(Shown(record, status, notices, doubles), range_of(record))], with_beef=True
     )
     if not told:
-        raise NotFound(f"there is no bundle at {outpoint_text(outpoint)}", ErrorCode.CERTIFICATE_UNKNOWN)
+        raise NotFound(f"there is no bundle at {show_outpoint(outpoint)}", ErrorCode.CERTIFICATE_UNKNOWN)
     return told[0]
 
 

@@ -21,7 +21,7 @@ from energytag.ground import RegistryGround
 from energytag.plan import Holding, Issue, Made, Move, Piece
 from overlay.envelope import Envelope, EnvelopeLimits, parse_envelope
 from overlay.hydrate import load_kept, ordered
-from overlay.transaction import Transaction, show_outpoint, txid_from_hex
+from overlay.transaction import Transaction, read_outpoint, show_outpoint
 from overlay.wire import write_beef
 from store.port import Document, Reader
 
@@ -68,7 +68,9 @@ class Prepared:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Prepared:
         return cls(
-            tuple(Spend(_outpoint(each["outpoint"]), each["key_id"], each["sender"]) for each in value["inputs"]),
+            tuple(
+                Spend(read_outpoint(each["outpoint"]), each["key_id"], each["sender"]) for each in value["inputs"]
+            ),
             tuple(Target(bytes.fromhex(each["script"]), each["instructions"]) for each in value["outputs"]),
         )
 
@@ -166,8 +168,3 @@ def check_signed(prepared: Prepared, beef: bytes, limits: EnvelopeLimits | None 
     if made != [(TOKEN_SATOSHIS, each.script) for each in prepared.targets]:
         raise BadRequest("the transaction does not make first what was prepared", ErrorCode.SIGNED_OTHERWISE)
     return envelope
-
-
-def _outpoint(text: str) -> bytes:
-    txid_hex, _, index = text.partition(".")
-    return txid_from_hex(txid_hex) + int(index).to_bytes(4, "little")

@@ -11,7 +11,8 @@ from energytag.holdings import shown
 from lookup.filters import Filters
 from lookup.records import CERTIFICATES
 from lookup.search import Shown
-from lookup.standing import notices_for, outpoint_text
+from lookup.standing import notices_for
+from overlay.transaction import show_outpoint
 from store.port import Document, Find, Reader
 
 
@@ -62,5 +63,5 @@ def _told(each: Shown) -> dict[str, Any]:
         "certificate_status": each.status,
         "account_id": record["account_id"],
         "tx_id": record["_id"][31::-1].hex(),
-        "outpoint": outpoint_text(record["_id"]),
+        "outpoint": show_outpoint(record["_id"]),
     }

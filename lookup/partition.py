@@ -15,7 +15,8 @@ from certificates.ranges import Range, merge, partitions, subtract
 from lookup.doubles import overlapping
 from lookup.filters import refuse
 from lookup.records import CERTIFICATES
-from lookup.standing import Notices, applying, notices_for, outpoint_text, status_of
+from lookup.standing import Notices, applying, notices_for, status_of
+from overlay.transaction import show_outpoint
 from store.port import Document, Find, Reader
 
 UNKNOWN: Final = "unknown"
@@ -79,7 +80,7 @@ def _part(record: Document, each: Range, status: str) -> dict[str, Any]:
         "quantity": each.quantity,
         "status": status,
         "token_status": record["status"],
-        "outpoint": outpoint_text(record["_id"]),
+        "outpoint": show_outpoint(record["_id"]),
     }
     if record["lost"] and record["spent_by"]:
         part["lost_by"] = record["spent_by"][::-1].hex()

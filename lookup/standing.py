@@ -13,6 +13,7 @@ from typing import Any, Final
 from certificates.lifecycle import EXPIRING, Status
 from certificates.ranges import Range
 from lookup.records import NOTICES, WITHDRAWN
+from overlay.transaction import show_outpoint
 from store.port import Document, Find, Reader
 
 LOST: Final = "lost"
@@ -44,18 +45,13 @@ class Notice:
     def told(self) -> dict[str, Any]:
         """The notice as JSON; the outpoint is `<txid, display order>.<index>`."""
         told = {"start": self.range.start, "end": self.range.end, "reason": self.reason}
-        told["notice"] = outpoint_text(self.outpoint)
+        told["notice"] = show_outpoint(self.outpoint)
         if self.reissued_as is not None:
             told["reissued_as"] = self.reissued_as
         return told
 
 
 Notices = Mapping[str, Sequence[Notice]]
-
-
-def outpoint_text(outpoint: bytes) -> str:
-    """`<txid in display order>.<output index>`."""
-    return f"{outpoint[31::-1].hex()}.{int.from_bytes(outpoint[32:], 'little')}"
 
 
 async def notices_for(records: Sequence[Document], reader: Reader) -> Notices:

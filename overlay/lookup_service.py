@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
 from overlay.topic import Metadata
-from overlay.transaction import Transaction
+from overlay.transaction import Transaction, outpoint
 from store.port import Collection, Reader, Write
 
 
@@ -45,7 +45,7 @@ class OutputRef:
 
     @property
     def outpoint(self) -> bytes:
-        return self.txid + self.output_index.to_bytes(4, "little")
+        return outpoint(self.txid, self.output_index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,15 @@ def show_outpoint(value: bytes) -> str:
     return f"{txid[::-1].hex()}.{index}"
 
 
+def read_outpoint(text: str) -> bytes:
+    """What `show_outpoint` was given; ValueError when it gave no such text."""
+    txid_hex, _, digits = text.partition(".")
+    index = int(digits)
+    if not 0 <= index < 2**32:
+        raise ValueError(f"{index} is not the index of an output")
+    return outpoint(txid_from_hex(txid_hex), index)
+
+
 def txid_from_hex(text: str) -> bytes:
     """Internal-order txid from display hex; ValueError when it is not 64 hex digits."""
     value = bytes.fromhex(text)

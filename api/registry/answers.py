@@ -15,7 +15,7 @@ from energytag.models.certificate_actions import CertificateActionBase
 from energytag.models.common import moment_of_ms
 from energytag.plan import Made
 from energytag.registry import Registry
-from lookup.standing import outpoint_text
+from overlay.transaction import show_outpoint
 
 ECHOED: Final = tuple(name for name, field in CertificateActionBase.model_fields.items() if not field.exclude)
 """The filters that EnergyTag's answers repeat."""
@@ -82,7 +82,7 @@ def _issued(made: Made) -> dict[str, Any]:
     numbers = made.token.bundle.range
     return {
         "issuance_id": made.token.issuance_id,
-        "outpoint": outpoint_text(made.outpoint),
+        "outpoint": show_outpoint(made.outpoint),
         "bundle_id_range_start": numbers.start,
         "bundle_id_range_end": numbers.end,
     }

@@ -60,8 +60,7 @@ from energytag.models.recurring import (
     GranularCertificateRecurringTransfer,
 )
 from energytag.queries import bundle_at, issuance, query
-from overlay.transaction import outpoint as outpoint_of
-from overlay.transaction import txid_from_hex
+from overlay.transaction import read_outpoint
 
 _ROOT: Final = "/certificates"
 _ERRORS: Final = (400, 401, 403, 404, 408, 409, 413, 415, 422, 503)
@@ -365,7 +364,7 @@ def _camel(name: str) -> str:
 def _outpoint(text: str) -> bytes:
     if not _OUTPOINT(text):
         raise NotFound(f"{text[:80]} is not an outpoint, <txid>.<index>", ErrorCode.CERTIFICATE_UNKNOWN)
-    txid, _, index = text.partition(".")
-    if int(index) >= 2**32:
-        raise NotFound(f"there is no bundle at {text}", ErrorCode.CERTIFICATE_UNKNOWN)
-    return outpoint_of(txid_from_hex(txid), int(index))
+    try:
+        return read_outpoint(text)
+    except ValueError:
+        raise NotFound(f"there is no bundle at {text}", ErrorCode.CERTIFICATE_UNKNOWN) from None

@@ -32,7 +32,7 @@ from energytag.models.wallet import (
     WebhookRead,
 )
 from energytag.signing import Prepared, create_action
-from overlay.transaction import show_outpoint, txid_from_hex
+from overlay.transaction import read_outpoint, show_outpoint
 
 _UUID: Final = {"type": "string", "format": "uuid"}
 _ACCOUNT: Final = Parameter("account_id", "query", "The account.", _UUID, required=True)
@@ -67,7 +67,7 @@ class WalletHandler:
         body = await read_model(request, self._bodies, OutputsAcknowledge)
         store = registry_of(self._node).ground.store
         await demand_member(store, caller, body.account_id)
-        count = await acknowledge(store, body.account_id, [_outpoint(each) for each in body.outpoints])
+        count = await acknowledge(store, body.account_id, [read_outpoint(each) for each in body.outpoints])
         return json_reply({"acknowledged": count})
 
     async def webhook(self, request: web.Request) -> web.Response:
@@ -202,8 +202,3 @@ def _route(
 
 def _told(parcel: Parcel) -> dict[str, Any]:
     return {**parcel.as_json(), "outpoints": [show_outpoint(each) for each in parcel.outpoints]}
-
-
-def _outpoint(text: str) -> bytes:
-    txid_hex, _, index = text.partition(".")
-    return txid_from_hex(txid_hex) + int(index).to_bytes(4, "little")

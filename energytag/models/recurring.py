@@ -11,7 +11,7 @@ from energytag.models.certificate_actions import (
     GranularCertificateCancellation,
     GranularCertificateTransfer,
 )
-from energytag.models.common import Model, Moment, Reply, Uuid
+from energytag.models.common import Moment, Reply, Uuid
 from energytag.schedule import Unit
 
 MOST_UNITS: Final = 10_000
@@ -120,9 +120,3 @@ class RecurringList(Reply):
 
     recurring: list[RecurringRead]
     cursor: str | None
-
-
-class RecurringStop(Model):
-    """Stops a recurring action."""
-
-    source_user_id: Uuid | None = None

@@ -20,7 +20,7 @@ from energytag.records import ACTIONS, DEVICES
 from energytag.storage_issuing import StorageIssuing
 from energytag.storage_lineage import lineage
 from energytag.storage_records import COLLECTIONS, SDRS, discharge_record
-from lookup.standing import outpoint_text
+from overlay.transaction import show_outpoint
 from store.port import Document, Find, Patch, Put, Reader
 from store.sqlite import SqliteStore
 from tests.energytag.kit import ACCOUNT, DEVICE, OTHER_ACCOUNT, RegistryNode, moment
@@ -178,7 +178,7 @@ async def test_the_chain_in_one_answer(battery: Battery, sdr_id: str) -> None:
     told = await chain_of(battery, made.token.issuance_id)
     assert told == await chain_of(battery, sdr_id)
     assert told["sdgc_issuance_id"] == made.token.issuance_id
-    assert [each["outpoint"] for each in told["certificates"]] == [outpoint_text(made.outpoint)]
+    assert [each["outpoint"] for each in told["certificates"]] == [show_outpoint(made.outpoint)]
     assert told["certificates"][0]["energy"] == told["energy"] == 900
     assert (fraction(told["charged_energy"]), fraction(told["losses"])) == (1000, 100)
     assert fraction(told["efficiency"]["factor"]) == Fraction(9, 10)

@@ -15,6 +15,7 @@ from overlay.transaction import (
     Transaction,
     outpoint,
     parse_at,
+    read_outpoint,
     show_outpoint,
     split_outpoint,
     txid_from_hex,
@@ -169,3 +170,7 @@ def test_outpoints_and_txids_as_text() -> None:
     for text in ("", "zz" * 32, SOUND.txid_hex[2:]):
         with pytest.raises(ValueError, match="hex"):
             txid_from_hex(text)
+    assert read_outpoint(show_outpoint(value)) == value
+    for text in ("", SOUND.txid_hex, f"{SOUND.txid_hex}.{2**32}", f"{SOUND.txid_hex}.-1", "00.1"):
+        with pytest.raises(ValueError, match=r"hex|int|index"):
+            read_outpoint(text)
