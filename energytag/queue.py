@@ -37,6 +37,7 @@ TRANSACTIONS_AT_ONCE: Final = 4
 """Enough to share flushes; few enough that topics still remember what others have read of a transaction."""
 _PAUSE_SECS: Final = 1.0
 _ATTEMPTS: Final = 5
+_OVERTAKEN: Final = (ErrorCode.ANCESTOR_MISSING, ErrorCode.DOUBLE_SPEND)
 _REFUSALS: Final = (BadRequest, NotFound, Forbidden)
 
 log = structlog.get_logger("metawatt.registry")
@@ -86,6 +87,7 @@ class Queue:
             if self._intake.is_time_to_look:
                 await self._safe_look()
             if self._intake.waiting and not await self._safe_round():
+                await self._safe_catch_up()
                 await asyncio.sleep(_PAUSE_SECS)
 
     async def _safe_look(self) -> None:
@@ -104,6 +106,23 @@ class Queue:
         except Exception:
             log.exception("a round of actions failed")
         return False
+
+    async def _safe_catch_up(self) -> None:
+        try:
+            await self._catch_up()
+        except MetawattError as error:
+            log.warning("the queue cannot be read", reason=error.message)
+
+    async def _catch_up(self) -> None:
+        """Take the next actions as they are stored: a commit that seemed to fail may have come about."""
+        waiting = self._intake.waiting
+        ids = list(islice(waiting, self._ground.settings.registry.actions_per_round))
+        for row in (await self._store.get_many(ACTIONS, ids)).values():
+            stored = Action.read(row)
+            if stored.is_settled:
+                self._done(stored)
+            elif stored.action_id in waiting:
+                waiting[stored.action_id] = stored
 
     async def round(self) -> bool:
         """Plan and carry out the next actions; whether anything came of it."""
@@ -143,7 +162,7 @@ class Queue:
             return await self._handlers[action.kind].plan(action, scene)
         except _REFUSALS as error:
             await self._give_up(action, error)
-        except MetawattError:
+        except (Unavailable, Busy, Conflict):
             raise
         except Exception as error:
             log.exception("an action cannot be planned", action_id=action.action_id, kind=action.kind)
@@ -287,7 +306,7 @@ class Queue:
             if isinstance(result, asyncio.CancelledError | Unavailable | Busy):
                 raise result
             log.warning("a transaction was not admitted", reason=str(result), actions=len(actions))
-            if isinstance(result, AlongsideConflict | Conflict) and all(self._again(each) for each in actions):
+            if _is_overtaken(result) and all(self._again(each) for each in actions):
                 continue
             self._solo.update(each.action_id for each in actions)
             if not isinstance(result, Exception):
@@ -335,6 +354,13 @@ class Queue:
         future = self._outcomes.pop(action.action_id, None)
         if future is not None and not future.done():
             future.set_result(Outcome(action, tuple(made)))
+
+
+def _is_overtaken(error: BaseException) -> bool:
+    """Whether others were faster, or have evicted what was to be spent: planned anew, it may go well."""
+    if isinstance(error, AlongsideConflict | Conflict):
+        return True
+    return isinstance(error, MetawattError) and error.code in _OVERTAKEN
 
 
 def _spend(part: Document) -> Write:

@@ -49,7 +49,7 @@ async def work(folder: Path, seed: int) -> None:
         await node.resolved(Kind.RECURRING_TRANSFER, every_hour(node.clock.now_ms))
     while True:
         node.clock.now_ms += STEP_MS
-        (folder / "clock").write_text(str(node.clock.now_ms))
+        turn(folder, node.clock.now_ms)
         await due(node.registry.ground, node.registry.act)
         count = number.choice((1, 5, 40))
         hours = readings(hour % 3000, count)
@@ -58,6 +58,13 @@ async def work(folder: Path, seed: int) -> None:
         jobs = [act(node, Kind.CREATE_MANY, {"device_id": DEVICE, "readings": hours})]
         jobs += [act(node, *move(number)) for _ in range(2)]
         await asyncio.gather(*jobs)
+
+
+def turn(folder: Path, now_ms: int) -> None:
+    """Keep the time: whole, also when this process is killed meanwhile."""
+    fresh = folder / "clock.new"
+    fresh.write_text(str(now_ms))
+    fresh.replace(folder / "clock")
 
 
 def every_hour(now_ms: int) -> dict[str, Any]:
