@@ -106,7 +106,7 @@ async def _issued(reader: Reader, issuer: bytes) -> dict[str, _Issued]:
         issued |= {
             record["issuance_id"]: _Issued.of_record(record)
             for record in own
-            if record["device_id"] in devices and record["issuance_id"] not in imported
+            if record["device_id"] in devices and "source" not in imported.get(record["issuance_id"], ())
         }
     async for rows in pages(reader, PRIVATE):
         for token in (read_script(script) for row in rows for script in row["scripts"]):

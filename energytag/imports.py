@@ -40,8 +40,9 @@ from energytag.models.imports import CertificateImport
 from energytag.plan import Handler, Holder, Issue, Made, Plan, Recorder, Scene
 from energytag.records import DEVICES
 from energytag.source_proofs import find_proven, tokens_in
+from lookup.records import CERTIFICATES
 from overlay.envelope import EnvelopeLimits
-from store.port import Collection, Document, Insert, Patch, Reader, Write
+from store.port import Collection, Document, Find, Insert, Patch, Reader, Write
 
 IMPORTED: Final = Collection("energytag_imported", key="text", clustered=True)
 """Key: an issuance id, of a source registry or of an import made here. `ranges` of its numbers, as pairs, cannot
@@ -56,6 +57,7 @@ _GIVEN_UP: Final = (Status.ACTIVE, Status.RESERVED, Status.CANCELLED)
 """What a bundle may be in the source registry; Active is one that nothing is proven of."""
 _TAKEN: Final = "imported"
 _ROWS_A_TURN: Final = 64
+_FINDS_AT_ONCE: Final = 256
 _EVERYTHING: Final = [[0, MAX_INTEGER]]
 
 
@@ -169,6 +171,7 @@ class Importing:
         if action.memo is None:
             await _check_devices(scene.reader, bundles)
             decision = await _guard(scene, bundles)
+            await _check_foreign(scene.reader, bundles, self.ground.keyring.identity)
         return Plan(
             [_issue(bundle, holder, action) for bundle in bundles],
             decision=decision,
@@ -200,6 +203,21 @@ async def _check_devices(reader: Reader, bundles: Sequence[Bundle]) -> None:
             raise RowInvalid(
                 row, f"device {bundle.attributes['device_id']} is registered here; nothing is imported"
             )
+
+
+async def _check_foreign(reader: Reader, bundles: Sequence[Bundle], identity: bytes) -> None:
+    """What this registry issued is no other registry's, whatever a row says of its device."""
+    rows: dict[str, int] = {}
+    for row, bundle in enumerate(bundles, 1):
+        rows.setdefault(bundle.issuance_id, row)
+    asked = list(rows.items())
+    for start in range(0, len(asked), _FINDS_AT_ONCE):
+        some = asked[start : start + _FINDS_AT_ONCE]
+        finds = (Find("issuance", {"issuance_id": issuance_id}, limit=1) for issuance_id, _ in some)
+        pages = await asyncio.gather(*(reader.find(CERTIFICATES, find) for find in finds))
+        for (issuance_id, row), page in zip(some, pages, strict=True):
+            if any(record["issuer"] == identity for record in page.documents):
+                raise RowInvalid(row, f"issuance {issuance_id} is of this registry")
 
 
 async def _guard(scene: Scene, bundles: Sequence[Bundle]) -> list[Write]:

@@ -14,6 +14,7 @@ from certificates.token import Token
 from config.errors import MetawattError
 from energytag import bundle_table, imports
 from energytag.actions import Kind, State
+from energytag.audit import check_registry
 from energytag.bundle_table import RowInvalid
 from energytag.imports import IMPORTED, prepare
 from energytag.models.certificates import GranularCertificateQuery
@@ -174,6 +175,16 @@ async def test_a_device_of_this_registry_is_not_imported_for(registry: RegistryN
     await registry.store.commit([Put(DEVICES, device_row(FOREIGN_DEVICE))])
     action = await bring_in(registry, foreign(1))
     assert action.error["message"].startswith("row 1: device")
+
+
+async def test_what_this_registry_issued_is_not_imported(registry: RegistryNode) -> None:
+    await registry.issue(0, 1)
+    (own,) = await held(registry)
+    action = await bring_in(registry, foreign(1), {**own, "device_id": FOREIGN_DEVICE})
+    assert action.error["code"] == "ERR_IMPORT_INVALID"
+    assert action.error["message"] == f"row 2: issuance {own['issuance_id']} is of this registry"
+    assert await registry.store.count(IMPORTED) == 0
+    assert await check_registry(registry.store, registry.keyring) == []
 
 
 async def test_an_import_that_takes_several_transactions(registry: RegistryNode) -> None:
