@@ -203,7 +203,7 @@ class RegistrySettings(Section):
     action_wait_secs: float = Field(
         10, ge=0, description="How long a call waits for its action before it answers that it was received."
     )
-    query_limit: int = Field(1000, ge=1, description="Most bundles in one answer of a query.")
+    query_limit: int = Field(1000, ge=1, description="Most bundles, or storage records, in one answer of a query.")
     import_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024,
@@ -218,7 +218,7 @@ class RegistrySettings(Section):
 
 
 class WalletSettings(Section):
-    """Coins that pay for the registry's transactions."""
+    """Coins that pay for the registry's transactions, and how users' wallets are told."""
 
     fee_rate: int = Field(1, ge=1, description="Satoshis for 1000 bytes.")
     coin_satoshis: int = Field(

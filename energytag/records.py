@@ -1,10 +1,13 @@
-"""What the registry keeps beside the overlay's index, collection by collection.
+"""What the whole registry rests on beside the overlay's index, collection by collection.
 
-Certificates themselves are not here: they are the overlay's tokens, found through the index `ls_metawatt`.
+Certificates themselves are not here: they are the overlay's tokens, found through the index `ls_metawatt`. What
+serves one noun alone stands beside it (`recurring.py`, `storage_records.py`, `measurements.py` …);
+`all_collections.py` names them all.
 
     actions        action id          every mutating call, from received to resolved or rejected
     action_parts   action id + piece  what of an action that takes several transactions is done
     organisations, users, accounts, devices     the directory; memberships: which users act for an account
+    logins         nonce              answered challenges, so that none is answered twice
     intervals      device + start     the interval of an issuance: no second one, no overlap
     numbers        device             the next certificate number, and how far issuance has come
     basket         outpoint           METAWATTS: the key ID and sender of each token that the node made

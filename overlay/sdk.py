@@ -39,7 +39,6 @@ if _installed != SDK_VERSION:
     )
 
 native: Any = _native
-parse_transaction: Any = native.tx_from_bytes
 parse_script: Any = native.parse_script_chunks
 run_scripts: Any = native.spend_validate
 

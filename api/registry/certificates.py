@@ -233,7 +233,7 @@ class CertificatesHandler:
     # Routes
 
     def routes(self) -> tuple[Route, ...]:
-        return (*self._issuing(), *(self._call(call) for call in CALLS), *self._finding())
+        return (*self._issuing(), *(self._call(call) for call in CALLS), *self._queries(), *self._reads())
 
     def _issuing(self) -> tuple[Route, ...]:
         under_way = json_content("It is still under way, or private: ask /actions.", ActionRead)
@@ -271,33 +271,17 @@ class CertificatesHandler:
         body = json_content("Who acts, and on which bundles.", call.model)
         return replace(route, body=body, aliases=aliases, extension=call.extension)
 
-    def _finding(self) -> tuple[Route, ...]:
+    def _queries(self) -> tuple[Route, ...]:
         body = json_content("Whose bundles, and which.", GranularCertificateQuery)
         answer = GranularCertificateQueryResponse
-        queries = (
-            _route(
-                "GET",
-                "/query",
-                "queryCertificates",
-                "An account's bundles, with their proofs",
-                self.query,
-                answer,
-                202,
-            ),
-            replace(
-                _route(
-                    "POST",
-                    "/query",
-                    "queryCertificatesByPost",
-                    "The same, for clients that cannot send a body with GET",
-                    self.query,
-                    answer,
-                    202,
-                ),
-                extension=True,
-            ),
-        )
-        reads = (
+        summary = "An account's bundles, with their proofs"
+        by_get = _route("GET", "/query", "queryCertificates", summary, self.query, answer, 202)
+        summary = "The same, for clients that cannot send a body with GET"
+        by_post = _route("POST", "/query", "queryCertificatesByPost", summary, self.query, answer, 202)
+        return replace(by_get, body=body), replace(by_post, body=body, extension=True)
+
+    def _reads(self) -> tuple[Route, ...]:
+        return (
             _read(
                 "/{issuance_id}",
                 "getIssuance",
@@ -323,7 +307,6 @@ class CertificatesHandler:
                 (_PLACE,),
             ),
         )
-        return (*(replace(each, body=body) for each in queries), *reads)
 
 
 def _paths(path: str) -> tuple[str, str]:
