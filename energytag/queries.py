@@ -17,13 +17,16 @@ import orjson
 
 from certificates.ranges import Range
 from config.errors import BadRequest, ErrorCode, NotFound
-from energytag.bundles import Chosen, range_of, told_bundles
+from energytag.bundles import Chosen, range_of, told_bundle, told_bundles
 from energytag.ground import RegistryGround
 from energytag.models.certificates import GranularCertificateQuery
+from energytag.private import PrivateBundle, private_bundles
+from energytag.proofs import UNPROVEN
 from energytag.selection import Criteria
 from lookup.cursor import DIGEST_BYTES, Position, decode_cursor, encode_cursor
 from lookup.doubles import doubles_of
 from lookup.filters import Filters
+from lookup.match import matches, shows
 from lookup.query import Listing, Sort
 from lookup.records import CERTIFICATES, HOUR_SECS
 from lookup.search import Shown, search
@@ -78,6 +81,8 @@ async def query(ground: RegistryGround, asked: GranularCertificateQuery) -> Page
     most = ground.settings.registry.query_limit
     limit = min(asked.limit or most, most)
     with_beef = asked.include is not None and "beef" in asked.include
+    if asked.private:
+        return await _answer_private(ground, question_of(asked), limit, asked.cursor, with_beef=with_beef)
     return await _answer(ground, question_of(asked), limit, asked.cursor, with_beef=with_beef)
 
 
@@ -121,6 +126,41 @@ async def _answer(
         end = None
     told = await told_bundles(ground, chosen, with_beef=with_beef)
     return Page(told, sum(each.part.quantity for each in chosen), _write_cursor(end, taken, question))
+
+
+async def _answer_private(
+    ground: RegistryGround, question: Question, limit: int, cursor: str | None, *, with_beef: bool
+) -> Page:
+    """The same of bundles that are not published: they are in no index, and few."""
+    after, taken = _read_cursor(cursor, question)
+    account_id = str(question.criteria.account_id)
+    kept = await private_bundles(ground.store, account_id, ground.settings.limits.lookup_scan)
+    found = _private_shown(kept, question, _now_secs(ground))
+    page, end = _paged(found, question, limit, after)
+    chosen, taken = _choose(page, question, taken)
+    by_place = {each.record["_id"]: each for each in kept}
+    told = [_told_private(each, by_place[each.shown.record["_id"]], with_beef) for each in chosen]
+    if question.criteria.quantity is not None and taken >= question.criteria.quantity:
+        end = None
+    return Page(told, sum(each.part.quantity for each in chosen), _write_cursor(end, taken, question))
+
+
+def _private_shown(kept: Iterable[PrivateBundle], question: Question, now_secs: int) -> list[Shown]:
+    criteria, found = question.criteria, []
+    for each in kept:
+        record = each.record
+        if criteria.sparse and record["device_id"] not in criteria.sparse:
+            continue
+        status = status_of(record, False, now_secs)
+        asked = (bool(criteria.sparse) or matches(record, question.filters)) and shows(status, question.filters)
+        if status and asked and criteria.admits(record) and criteria.numbers.overlaps(range_of(record)):
+            found.append(Shown(record, status))
+    return found
+
+
+def _told_private(chosen: Chosen, kept: PrivateBundle, with_beef: bool) -> dict[str, Any]:
+    beef = kept.beef if with_beef else None
+    return told_bundle(chosen.shown, kept.script, UNPROVEN, chosen.part, beef) | {"action_id": kept.action_id}
 
 
 async def _found(

@@ -70,6 +70,7 @@ _ISSUANCE: Final = Parameter("issuance_id", "path", "The issuance.", {"type": "s
 _PLACE: Final = Parameter(
     "outpoint", "path", "Transaction id and output index.", {"type": "string", "pattern": OUTPOINT_PATTERN}
 )
+_ISSUERS: Final = frozenset({Role.GC_ISSUER})
 _BODIES: Final = frozenset({Role.GC_ISSUER, Role.PRODUCTION_REGISTRAR, Role.MEASUREMENT_BODY})
 
 
@@ -191,7 +192,7 @@ class CertificatesHandler:
         caller = await caller_of(request, self._node)
         asked = await read_model(request, self._bodies, GranularCertificateQuery)
         acting_user(caller, asked.source_user_id)
-        await self._demand_sight(caller, asked.source_account_id)
+        await self._demand_sight(caller, asked.source_account_id, _ISSUERS if asked.private else _BODIES)
         ground = registry_of(self._node).ground
         begun_ms = ground.now_ms()
         page = await query(ground, asked)
@@ -223,9 +224,9 @@ class CertificatesHandler:
         outpoint = _outpoint(request.match_info["outpoint"].lower())
         return json_reply(await bundle_at(registry_of(self._node).ground, outpoint))
 
-    async def _demand_sight(self, caller: Caller, account_id: str) -> None:
-        """An account's bundles are for those who act for it, and for the registry's bodies."""
-        if caller.roles & _BODIES:
+    async def _demand_sight(self, caller: Caller, account_id: str, bodies: frozenset[Role]) -> None:
+        """An account's bundles are for those who act for it, and for these bodies of the registry."""
+        if caller.roles & bodies:
             await account(self._node.store, account_id)
         else:
             await demand_member(self._node.store, caller, account_id)

@@ -77,7 +77,9 @@ class GranularCertificateBundle(GranularCertificateBundleBase):
     doubles: list[Uuid] | None = _added(description="Other issuances of the same device and interval.")
     selected: Selected | None = _added(description="When not all of the bundle is meant.")
     spent_by: TxId | None = _added(description="The transaction that spent it; it is history then.")
-    action_id: Uuid | None = _added(description="The action that has just issued it.")
+    action_id: Uuid | None = _added(
+        description="The action that has just issued it; of a private bundle, what to publish."
+    )
     beef: str | None = _added(description="The transaction with all that proves it (BEEF, BRC-62), base64.")
 
 

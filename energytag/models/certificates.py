@@ -131,11 +131,12 @@ class GranularCertificateCreateMany(Model):
 
 class GranularCertificateQuery(CertificateActionBase):
     """What bundles of an account to tell of. `limit` bundles come at most; `cursor` is that of an answer before
-    this one to the same query."""
+    this one to the same query. With `private` it is those that wait to be published, instead of the others."""
 
     limit: Positive | None = extension()
     cursor: Annotated[str, Field(max_length=MAX_CURSOR)] | None = extension()
     include: Annotated[list[Literal["beef"]], Field(max_length=1)] | None = extension()
+    private: Flag | None = extension()
 
 
 class GranularCertificatePublish(Model):

@@ -197,6 +197,36 @@ async def test_a_private_bundle_is_not_told_of_until_it_is_published(town: Meter
     assert again["error"]["code"] == "ERR_CERTIFICATE_UNKNOWN"
 
 
+async def test_an_account_is_told_of_its_private_bundles_when_it_asks_for_them(town: Meters) -> None:
+    await issue(town, reading(0))
+    private = {"device_id": town.device_id, "readings": [reading(1), reading(2)], "broadcast": False}
+    made = await town.done("issuer", "POST", "/certificates/create_many", 201, json=private)
+    asked: dict[str, Any] = {"private": True}
+    told = await bundles(town, **asked, include=["beef"])
+    assert [each["outpoint"] for each in told] == [each["outpoint"] for each in made["bundles"]]
+    assert {each["action_id"] for each in told} == {made["action_id"]}
+    assert all(each["beef"] and each["timestamp_proof"] == {"status": "unproven"} for each in told)
+    assert len(await bundles(town)) == 1
+    window = {"certificate_period_start": moment(2), "certificate_period_end": moment(3)}
+    for criteria in (window, {"sparse_filter_list": {town.device_id: moment(2)}}):
+        assert await bundles(town, **asked, **criteria) == await bundles(town, **asked, **window)
+        assert len(await bundles(town, **asked, **criteria)) == 1
+    assert await bundles(town, **asked, certificate_status="Cancelled") == []
+    first = await town.done("holder", "POST", "/certificates/query", 202, json=base(town, limit=1, **asked))
+    rest = base(town, limit=1, cursor=first["cursor"], **asked)
+    (second,) = (await town.done("holder", "POST", "/certificates/query", 202, json=rest))[
+        "filtered_certificate_bundles"
+    ]
+    assert second["outpoint"] == told[1]["outpoint"]
+    own = {"source_user_id": town.users["meter"]}
+    assert (await town.refused("meter", "POST", "/certificates/query", json=base(town, **asked) | own))[0] == 403
+    await town.done(
+        "holder", "POST", "/certificates/publish", 202, json=base(town, private_action_id=made["action_id"])
+    )
+    assert await bundles(town, **asked) == []
+    assert len(await bundles(town)) == 3
+
+
 # Acting
 
 
