@@ -141,6 +141,7 @@ class Admitter:
     # Verification
 
     async def _verify(self, envelope: Envelope) -> None:
+        envelope.forget_kept()
         missing = envelope.missing()
         if missing:
             # Parents that did not come along but are stored, and so verified, already.
@@ -256,8 +257,10 @@ class Admitter:
             judged["off_chain_values"] = offer.off_chain_values
         writes: list[Write] = []
         if not picture.receipts:
-            fresh = [member for member in offer.envelope.ancestry()[:-1] if not member.is_kept]
+            ancestors = offer.envelope.ancestry()[:-1]
+            fresh = [member for member in ancestors if not member.is_kept]
             writes += ancestor_writes(fresh, self._headers, self._now_ms())
+            writes += [_still_kept(member) for member in ancestors if member.is_kept and member.bump is None]
         own = transaction_document(offer.envelope.members[offer.subject.txid], self._headers, self._now_ms())
         stored = picture.stored
         if stored is None:
@@ -296,6 +299,11 @@ class Admitter:
                 off_chain_values = stored.document.get("off_chain_values")
                 offer = Offer(envelope, sorted(topics_again), off_chain_values, Mode.HISTORICAL)
                 await self.settle(offer, sorted(topics_again))
+
+
+def _still_kept(member: Member) -> Write:
+    """A guard: `Conflict` when the transaction was evicted since it was read."""
+    return Patch(TRANSACTIONS, member.transaction.txid, {})
 
 
 def reply(topics: Sequence[str], results: Steak) -> Steak:

@@ -77,6 +77,13 @@ class Envelope:
             self.members.setdefault(member.transaction.txid, member)
         self._ancestry = None
 
+    def forget_kept(self) -> None:
+        """Leave out again what did not come along: it may have been evicted since it was read."""
+        own = self.subject.txid
+        for txid in [txid for txid, member in self.members.items() if member.is_kept and txid != own]:
+            del self.members[txid]
+        self._ancestry = None
+
     def _order(self) -> list[Member]:
         order: list[Member] = []
         done: set[bytes] = set()

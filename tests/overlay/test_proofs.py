@@ -11,12 +11,13 @@ from config.errors import BadRequest, ErrorCode, NotFound, Unavailable
 from lookup.audit import check_partitions
 from overlay.builder import coins_of
 from overlay.chain import Broadcast, TxStatus
-from overlay.envelope import parse_envelope
+from overlay.envelope import Envelope, parse_envelope
 from overlay.invariants import check_invariants
 from overlay.lookup_service import AdmissionMode, Event, OutputProven, SpendMode
 from overlay.records import EVICTIONS, OUTBOX, RAWS, SPENDS, TRANSACTIONS
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction
+from overlay.wire import write_beef
 from store.port import Delete, Document, Patch, Reader, Write
 from tests.overlay.kit import GC, Chain, Clock, Node
 
@@ -218,6 +219,26 @@ async def test_what_the_network_refuses_is_evicted_with_its_descendants(
     await assert_sound(node)
     # What was refused may be offered again, and is judged anew.
     assert await node.submit(third) == {GC: TopicResult((0,), (0,))}
+
+
+async def test_a_parent_that_is_evicted_meanwhile_lets_no_child_in(
+    node: Node, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, _ = await chain.issue()
+    await node.submit(parent)
+    child, _ = await chain.issue(funding=coins_of(parent)[1])
+    verify = node.verifier.verify
+
+    async def verify_and_evict(envelope: Envelope) -> None:
+        await verify(envelope)
+        await node.engine.evictor.evict(parent.txid, "the network refused it")
+
+    monkeypatch.setattr(node.verifier, "verify", verify_and_evict)
+    with pytest.raises(BadRequest) as caught:
+        await node.engine.submit(write_beef([(child, None)]), [GC])
+    assert caught.value.code == ErrorCode.ANCESTOR_MISSING
+    assert await node.store.get(TRANSACTIONS, child.txid) is None
+    await assert_sound(node)
 
 
 async def test_what_is_never_proven_is_evicted_when_it_is_too_old(node: Node, chain: Chain, clock: Clock) -> None:
