@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 
@@ -193,8 +194,12 @@ def _reason(error: MetawattError) -> dict[str, str]:
 
 def new_id(now_ms: int) -> str:
     """A UUID (version 7): ids of one time lie together."""
-    raw = bytearray(now_ms.to_bytes(_MILLISECOND_BYTES, "big") + secrets.token_bytes(10))
-    raw[6] = raw[6] & 0x0F | 0x70
-    raw[8] = raw[8] & 0x3F | 0x80
-    digits = raw.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return made_id(now_ms.to_bytes(_MILLISECOND_BYTES, "big") + secrets.token_bytes(10), version=7)
+
+
+def made_id(raw: bytes, version: int) -> str:
+    """The UUID (RFC 9562) of a version that 16 bytes give."""
+    marked = bytearray(raw)
+    marked[6] = marked[6] & 0x0F | version << 4
+    marked[8] = marked[8] & 0x3F | 0x80
+    return str(UUID(bytes=bytes(marked)))

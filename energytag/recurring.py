@@ -22,7 +22,7 @@ import orjson
 from config.errors import BadRequest, ErrorCode, NotFound
 from energytag.access import demand_on
 from energytag.accounts import account
-from energytag.actions import Action, Kind
+from energytag.actions import Action, Kind, made_id
 from energytag.cancellations import Cancellations
 from energytag.claims import Claims
 from energytag.ground import RegistryGround
@@ -277,11 +277,8 @@ def after(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def occurrence_id(recurring_id: str, occurrence: int) -> str:
     """The action id of an occurrence: a UUID (version 8) that follows from the series and the number."""
-    digest = bytearray(sha256(f"metawatt recurring\n{recurring_id}\n{occurrence}".encode()).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x80
-    digest[8] = digest[8] & 0x3F | 0x80
-    digits = digest.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    digest = sha256(f"metawatt recurring\n{recurring_id}\n{occurrence}".encode()).digest()
+    return made_id(digest[:16], version=8)
 
 
 def occurrence_request(document: Document) -> dict[str, Any]:
