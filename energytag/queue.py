@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -24,11 +24,12 @@ from energytag.ground import RegistryGround
 from energytag.intake import Intake
 from energytag.measure import RegistryMeasures
 from energytag.packing import Planned, Run, pack
-from energytag.plan import Handler, Handlers, Made, Plan, Scene
+from energytag.plan import Handler, Handlers, Made, Piece, Plan, Scene
 from energytag.records import ACTION_PARTS, ACTIONS
 from energytag.sending import Sender
 from overlay.admission import AlongsideConflict
 from overlay.envelope import parse_envelope
+from store.pages import every
 from store.port import Conflict, Delete, Document, Find, Insert, Patch, Write
 
 MOST_OUTPUTS_A_ROUND: Final = 2000
@@ -169,7 +170,7 @@ class Queue:
             await self._give_up(action, Internal(f"{type(error).__name__} while planning"))
         return None
 
-    async def _left_of(self, action: Action, plan: Plan) -> list[tuple[int, Any]]:
+    async def _left_of(self, action: Action, plan: Plan) -> list[tuple[int, Piece]]:
         """The pieces that are not done yet, numbered."""
         numbered = list(enumerate(plan.pieces))
         if action.memo is None:
@@ -180,10 +181,9 @@ class Queue:
             done.update(range(first, first + row["count"]))
         return [(number, piece) for number, piece in numbered if number not in done]
 
-    async def _parts(self, action: Action) -> list[dict[str, Any]]:
-        lower = action.prefix
-        find = Find(lower=lower + bytes(4), upper=lower + b"\xff" * 4, limit=100_000)
-        return (await self._store.find(ACTION_PARTS, find)).documents
+    async def _parts(self, action: Action) -> list[Document]:
+        find = Find(lower=action.prefix + bytes(4), upper=action.prefix + b"\xff" * 4)
+        return await every(self._store, ACTION_PARTS, find)
 
     # Carrying out
 
