@@ -1,20 +1,25 @@
 """Successors: the tokens that a holder puts in place of one that is spent.
 
 Each function gives new values and checks no rule; admission does. A successor keeps the issuer's key and
-signature and every immutable attribute. The holder's own `private` member is never passed on, a `note` is.
+signature and every immutable attribute. The holder's own `private` member is never passed on, a `note` is, unless
+it is so long that the next document might have no room for what its holder has to say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from certificates import ranges
+from certificates.canonical import canonical
 from certificates.document import Json
 from certificates.lifecycle import Status
 from certificates.ranges import Range
 from certificates.token import Token
+
+MOST_NOTE_BYTES: Final = 4096
+"""Canonical JSON of a note that is passed on."""
 
 
 def succeed(
@@ -35,7 +40,7 @@ def succeed(
     if part is not None:
         changes["bundle_id_range_start"], changes["bundle_id_range_end"] = part
         changes["bundle_quantity"] = part.quantity
-    kept = {name: value for name, value in token.extras.items() if name == "note"}
+    kept = {} if token.note is None or len(canonical(token.note)) > MOST_NOTE_BYTES else {"note": token.note}
     bundle = token.bundle.changed(**changes)
     return replace(token, locking_key=locking_key, bundle=bundle, extras={**kept, **(extras or {})})
 
