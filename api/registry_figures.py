@@ -20,6 +20,7 @@ from energytag.registry import Registry
 
 _COUNTS: Final = {
     "set_aside": ("metawatt_registry_actions_set_aside", "Actions that were left for an operator to look at."),
+    "undone": ("metawatt_registry_actions_undone", "Resolved actions whose transaction was evicted afterwards."),
     "transactions": ("metawatt_registry_transactions", "Transactions made by the registry."),
     "bundles_issued": ("metawatt_registry_bundles_issued", "Bundles issued."),
 }

@@ -23,13 +23,14 @@ ACTION_BUCKETS_SECS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 
 
 class RegistryMeasures:
     """What one process has done. `actions` by (kind, final state); `seconds` from received to that state;
-    `set_aside` those that an operator must look at; `transactions` with the registry's tokens, and
-    `bundles_issued` in them, private ones too."""
+    `set_aside` those that an operator must look at, `undone` those whose transaction was evicted afterwards;
+    `transactions` with the registry's tokens, and `bundles_issued` in them, private ones too."""
 
     def __init__(self) -> None:
         self.actions: Counter[tuple[str, str]] = Counter()
         self.seconds = Histogram(ACTION_BUCKETS_SECS)
         self.set_aside = 0
+        self.undone = 0
         self.transactions = 0
         self.bundles_issued = 0
 

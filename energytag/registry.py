@@ -63,7 +63,7 @@ class Registry:
         most = ground.settings.registry.waiting_actions
         self.intake = Intake(ground.store, most, is_worker=primary, look_secs=look_secs)
         self.queue = Queue(ground, _handlers(ground), self.sender, self.intake)
-        self.undoing = Undoing(ground)
+        self.undoing = Undoing(ground, self.queue.measures)
         ground.engine.evictor.beside = self.undoing.note
         self._numbers = Numbers(ground.now_ms)
         self.is_primary = primary

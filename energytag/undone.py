@@ -24,6 +24,7 @@ from energytag.delivery import DELIVERIES, settle
 from energytag.ground import RegistryGround
 from energytag.imports import ATTRIBUTE, IMPORTED
 from energytag.intervals import interval_key, series_key
+from energytag.measure import RegistryMeasures
 from energytag.rebuild_overlay import OverlayPass
 from energytag.records import ACTION_PARTS, ACTIONS, BASKET, INTERVALS
 from overlay.records import TRANSACTIONS, outpoint_range
@@ -52,8 +53,9 @@ log = structlog.get_logger("metawatt.registry")
 class Undoing:
     """Notes what is evicted, in every process, and undoes what followed from it, in one."""
 
-    def __init__(self, ground: RegistryGround) -> None:
+    def __init__(self, ground: RegistryGround, measures: RegistryMeasures) -> None:
         self._ground = ground
+        self._measures = measures
         self._store = ground.store
 
     def note(self, transaction: Transaction, reason: str) -> Sequence[Write]:
@@ -163,6 +165,7 @@ class Undoing:
         log.error("an action is undone", action_id=action.action_id, kind=action.kind, txid=txid, reason=reason)
         error = {"code": ErrorCode.BROADCAST_REJECTED.value, "message": f"transaction {txid} was evicted: {reason}"}
         await self._store.commit([Patch(ACTIONS, action.action_id, {"error": error})])
+        self._measures.undone += 1
 
 
 def _issued(token: Token) -> list[object]:

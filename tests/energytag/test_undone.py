@@ -47,6 +47,7 @@ async def test_an_interval_is_free_again(registry: RegistryNode, status: TxStatu
     await refuse(registry, first, status)
     assert await registry.registry.undoing.work() == 1
     assert await registry.registry.undoing.work() == 0
+    assert registry.registry.queue.measures.undone == 1
     told = await registry.registry.action(first.action_id)
     assert told.state is State.RESOLVED
     assert told.error is not None
