@@ -222,6 +222,7 @@ async def test_acting_on_certificates(admin: RegistryClient, place: Place) -> No
     )
     done = await admin.certificates.transfer(moved)
     action = await admin.actions.wait(str(done.action_id))
+    assert await admin.actions.resume(str(done.action_id)) == action.model_copy(update={"request": None})
     assert action.tx_ids
     for body, call in (
         (GranularCertificateCancellation(**other.acting, certificate_quantity=1000), admin.certificates.cancel),
@@ -560,7 +561,7 @@ def test_the_public_surface() -> None:
         ],
         "measurements": ["consume", "consume_table", "consumed", "produce", "produce_table", "produced"],
         "matching": ["coverage", "residual_mix", "statement", "statement_page"],
-        "actions": ["complete", "get", "list", "wait"],
+        "actions": ["complete", "get", "list", "resume", "wait"],
         "recurring": ["get", "list", "stop"],
     }  # fmt: skip
     assert set(_public(client)) - vars(client).keys() == {"login", "token_for"}
