@@ -113,9 +113,22 @@ class Connection:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _told(error, self._url) from error
 
-    async def read(self, model: type[R], method: str, path: str, *rest: Any, **options: Any) -> R:
-        """An exchange whose answer is a model's JSON; `NotFinished` when it is an action still under way."""
-        answer = await self.ask(method, path, *rest, **options)
+    async def read(
+        self,
+        model: type[R],
+        method: str,
+        path: str,
+        body: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        media_type: str = JSON,
+        is_safe: bool | None = None,
+    ) -> R:
+        """As `ask`, where the answer is a model's JSON; `NotFinished` when it is an action still under way."""
+        answer = await self.ask(
+            method, path, body, params=params, content=content, media_type=media_type, is_safe=is_safe
+        )
         if answer.status == 202 and model is not ActionRead and "action" in answer.value:
             raise NotFinished(str(answer.value["action_id"]))
         try:

@@ -10,18 +10,13 @@ from certificates.lifecycle import Status
 from energytag.actions import Kind, State
 from energytag.models.certificate_actions import CertificateActionBase
 from energytag.models.certificates import GranularCertificateBundleBase
-from energytag.models.common import Moment, Reply, Uuid
+from energytag.models.common import Moment, Reply, Uuid, extension
 
 OUTPOINT_PATTERN: Final = r"^[0-9a-f]{64}\.(0|[1-9][0-9]{0,9})$"
 TxId = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Display order, hex.")]
 Outpoint = Annotated[
     str, Field(pattern=OUTPOINT_PATTERN, description="Transaction id (display order), output index.")
 ]
-
-
-def _added(**schema: Any) -> Any:
-    """A member beyond the specification, absent where there is nothing to say."""
-    return Field(None, json_schema_extra={"x-metawatt-extension": True}, **schema)
 
 
 class TimestampProof(Reply):
@@ -64,23 +59,23 @@ class GranularCertificateBundle(GranularCertificateBundleBase):
     model_config = ConfigDict(extra="allow")
 
     issuance_id: Uuid
-    tx_id: TxId | None = _added()
-    outpoint: Outpoint | None = _added()
-    issued: Numbers | None = _added(description="The numbers of the whole issuance.")
-    timestamp_proof: TimestampProof | None = _added()
-    beneficiary: Any = _added()
-    exit: Any = _added(description="Where a locked bundle is to go.")
-    note: Any = _added()
-    origin: Any = _added()
-    private: Any = _added(description="For the holder's eyes: BRC-78, base64.")
-    withdrawn: list[Withdrawn] | None = _added()
-    doubles: list[Uuid] | None = _added(description="Other issuances of the same device and interval.")
-    selected: Selected | None = _added(description="When not all of the bundle is meant.")
-    spent_by: TxId | None = _added(description="The transaction that spent it; it is history then.")
-    action_id: Uuid | None = _added(
+    tx_id: TxId | None = extension()
+    outpoint: Outpoint | None = extension()
+    issued: Numbers | None = extension(description="The numbers of the whole issuance.")
+    timestamp_proof: TimestampProof | None = extension()
+    beneficiary: Any = extension()
+    exit: Any = extension(description="Where a locked bundle is to go.")
+    note: Any = extension()
+    origin: Any = extension()
+    private: Any = extension(description="For the holder's eyes: BRC-78, base64.")
+    withdrawn: list[Withdrawn] | None = extension()
+    doubles: list[Uuid] | None = extension(description="Other issuances of the same device and interval.")
+    selected: Selected | None = extension(description="When not all of the bundle is meant.")
+    spent_by: TxId | None = extension(description="The transaction that spent it; it is history then.")
+    action_id: Uuid | None = extension(
         description="The action that has just issued it; of a private bundle, what to publish."
     )
-    beef: str | None = _added(description="The transaction with all that proves it (BEEF, BRC-62), base64.")
+    beef: str | None = extension(description="The transaction with all that proves it (BEEF, BRC-62), base64.")
 
 
 class ActionError(Reply):
@@ -96,7 +91,7 @@ class _ActionAnswer(CertificateActionBase):
     model_config = ConfigDict(extra="allow")
 
     action_response_status: Literal["accepted", "rejected"]
-    action_id: Uuid | None = _added()
+    action_id: Uuid | None = extension()
     action_request_datetime: Moment | None = None
     action_completed_datetime: Moment | None = None
 
@@ -105,9 +100,9 @@ class GranularCertificateActionResponse(_ActionAnswer):
     """The filters of the call, and what came of it. `action_state` is `received` or `pending` while it is under
     way: ask /actions for the rest."""
 
-    action_state: State | None = _added()
-    tx_ids: list[TxId] | None = _added()
-    error: ActionError | None = _added()
+    action_state: State | None = extension()
+    tx_ids: list[TxId] | None = extension()
+    error: ActionError | None = extension()
 
 
 class GranularCertificateQueryResponse(_ActionAnswer):
@@ -115,8 +110,8 @@ class GranularCertificateQueryResponse(_ActionAnswer):
     leads to the next one, if there is one."""
 
     filtered_certificate_bundles: list[GranularCertificateBundle]
-    total_quantity: int | None = _added()
-    cursor: str | None = _added()
+    total_quantity: int | None = extension()
+    cursor: str | None = extension()
 
 
 class IssuanceBundles(Reply):

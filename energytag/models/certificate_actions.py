@@ -6,12 +6,12 @@ specification are marked `x-metawatt-extension`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from certificates.lifecycle import Status
-from energytag.models.common import Model, Moment, Positive, Text, Uuid, Whole, secs_of
+from energytag.models.common import EXTENSION, Model, Moment, Positive, Text, Uuid, Whole, extension, secs_of
 
 MOST_SOURCES: Final = 32
 MOST_SPARSE: Final = 1000
@@ -26,11 +26,6 @@ def _status(value: str) -> str:
     if found is None:
         raise ValueError(f"must be one of {', '.join(_STATUSES.values())}")
     return found
-
-
-def extension(**schema: Any) -> Any:
-    """A field beyond the specification, None when it is not given."""
-    return Field(None, json_schema_extra={"x-metawatt-extension": True}, **schema)
 
 
 StatusText = Annotated[
@@ -105,7 +100,7 @@ class GranularCertificateWithdraw(CertificateActionBase):
 
     reason: Text | None = extension()
     reissued_as: Uuid | None = extension()
-    whole_issuance: bool = Field(False, json_schema_extra={"x-metawatt-extension": True})
+    whole_issuance: bool = Field(False, json_schema_extra=EXTENSION)
 
     @model_validator(mode="after")
     def _issuance_named(self) -> GranularCertificateWithdraw:

@@ -11,8 +11,8 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from certificates.countries import COUNTRIES
-from energytag.models.certificate_actions import CertificateActionBase, StatusText, extension
-from energytag.models.common import Day, Model, Moment, Positive, Text, Uuid, Whole
+from energytag.models.certificate_actions import CertificateActionBase, StatusText
+from energytag.models.common import EXTENSION, Day, Model, Moment, Positive, Text, Uuid, Whole, extension
 
 MOST_BUNDLES: Final = 20_000
 """Bundles, or readings, of one body; the registry's settings may hold an action to fewer."""
@@ -86,7 +86,7 @@ class GranularCertificateBundleBase(_Attributes):
 class GranularCertificateBundleCreate(GranularCertificateBundleBase):
     """A bundle to issue; with `broadcast` false it is signed and kept until it is published."""
 
-    broadcast: Flag = Field(True, json_schema_extra={"x-metawatt-extension": True})
+    broadcast: Flag = Field(True, json_schema_extra=EXTENSION)
 
 
 class UnnumberedBundle(_Attributes):

@@ -51,6 +51,20 @@ class Reply(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+EXTENSION: Final[dict[str, Any]] = {"x-metawatt-extension": True}
+"""Marks in OpenAPI what EnergyTag's specification does not have."""
+
+
+def extension(description: str | None = None, **schema: Any) -> Any:
+    """An optional field beyond the specification, None when it is not given."""
+    return Field(None, description=description, json_schema_extra=EXTENSION, **schema)
+
+
+def whole_number(value: Any) -> Any:
+    """JSON has one kind of number: 5000.0 is whole. What is a fraction stays one, and is refused."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _uuid_text(value: Any) -> Any:
     if not isinstance(value, str) or _UUID(value):
         return value

@@ -15,7 +15,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 
 from certificates.countries import COUNTRIES
 from energytag.access import Role
-from energytag.models.common import MAX_INTEGER, Day, Model, Reply, Text, Uuid, Whole
+from energytag.models.common import (
+    EXTENSION,
+    MAX_INTEGER,
+    Day,
+    Model,
+    Reply,
+    Text,
+    Uuid,
+    Whole,
+    extension,
+    whole_number,
+)
 from overlay.keys import is_public_key
 
 MAX_WHITELIST: Final = 1000
@@ -48,16 +59,6 @@ def _place(value: list[float]) -> list[float]:
     return value
 
 
-def _whole_number(value: Any) -> Any:
-    """JSON has one kind of number: 5000.0 is whole."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def extension(description: str) -> Any:
-    """An optional field that EnergyTag's schema does not have."""
-    return Field(None, description=description, json_schema_extra={"x-metawatt-extension": True})
-
-
 IdentityKey = Annotated[str, Field(pattern=r"^0[23][0-9a-f]{64}$"), AfterValidator(_identity_key)]
 WebAddress = Annotated[str, Field(max_length=MAX_URL), AfterValidator(_web_address)]
 Country = Annotated[str, Field(min_length=2, max_length=2), AfterValidator(_country)]
@@ -68,7 +69,7 @@ Whitelist = Annotated[list[Uuid], Field(max_length=MAX_WHITELIST)]
 Watts = Annotated[
     int,
     Field(ge=0, le=MAX_INTEGER, strict=True),
-    BeforeValidator(_whole_number),
+    BeforeValidator(whole_number),
     WithJsonSchema({"type": "number", "multipleOf": 1, "minimum": 0, "maximum": MAX_INTEGER}),
 ]
 Roles = Annotated[list[Role], Field(max_length=len(Role))]
@@ -237,7 +238,7 @@ class DeviceBase(Model):
     location: Place | None = extension(_LOCATION)
     country: Country | None = extension(_COUNTRY)
     zone: Text | None = extension(_ZONE)
-    is_storage: bool = Field(False, description=_STORAGE, json_schema_extra={"x-metawatt-extension": True})
+    is_storage: bool = Field(False, description=_STORAGE, json_schema_extra=EXTENSION)
 
 
 class DeviceUpdate(Model):

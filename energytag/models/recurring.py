@@ -11,7 +11,7 @@ from energytag.models.certificate_actions import (
     GranularCertificateCancellation,
     GranularCertificateTransfer,
 )
-from energytag.models.common import Moment, Reply, Uuid
+from energytag.models.common import EXTENSION, Moment, Reply, Uuid
 from energytag.schedule import Unit
 
 MOST_UNITS: Final = 10_000
@@ -25,7 +25,7 @@ def _window_moves() -> Any:
     return Field(
         False,
         description="Move certificate_period_start and _end on with each occurrence.",
-        json_schema_extra={"x-metawatt-extension": True},
+        json_schema_extra=EXTENSION,
     )
 
 

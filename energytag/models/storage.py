@@ -7,26 +7,31 @@ denominator in decimal digits, since both may be longer than the numbers of JSON
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from certificates.allocation import Method
 from certificates.bundle import source_word
 from energytag.models.certificates import UnnumberedBundle
-from energytag.models.common import MAX_INTEGER, Model, Moment, Positive, Reply, Text, Uuid, Whole
+from energytag.models.common import (
+    EXTENSION,
+    MAX_INTEGER,
+    Model,
+    Moment,
+    Positive,
+    Reply,
+    Text,
+    Uuid,
+    Whole,
+    extension,
+    whole_number,
+)
 
 MOST_SPARSE: Final = 1000
 MOST_SOURCES: Final = 32
 MOST_CHARGES: Final = 500
 """Charges that one discharge may draw on."""
-
-_MARK: Final[dict[str, Any]] = {"x-metawatt-extension": True}
-
-
-def extension(description: str) -> Any:
-    """An optional field that EnergyTag's schema does not have."""
-    return Field(None, description=description, json_schema_extra=_MARK)
 
 
 _METHODS: Final = {
@@ -55,18 +60,13 @@ def _source(value: str) -> str:
     return value
 
 
-def _whole_number(value: Any) -> Any:
-    """JSON has one kind of number: 5000.0 is whole. A fraction of a Wh is refused."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 MethodText = Annotated[
     Text, AfterValidator(_method), WithJsonSchema({"type": "string", "enum": [method.value for method in Method]})
 ]
 SourceText = Annotated[Text, AfterValidator(_source)]
 WattHours = Annotated[
     Positive,
-    BeforeValidator(_whole_number),
+    BeforeValidator(whole_number),
     WithJsonSchema({"type": "number", "multipleOf": 1, "minimum": 1, "maximum": MAX_INTEGER}),
 ]
 
@@ -233,7 +233,7 @@ class StorageChargeRecord(Reply):
     gc_bundle_id_range_end: int
     scr_geographic_matching_method: str
     sdr_allocation_id: Uuid | None = None
-    energy_left: Ratio = Field(description="Wh that are not allocated.", json_schema_extra=_MARK)
+    energy_left: Ratio = Field(description="Wh that are not allocated.", json_schema_extra=EXTENSION)
     withdrawn_datetime: Moment | None = extension("When it was withdrawn.")
 
 
@@ -257,8 +257,8 @@ class StorageDischargeRecord(Reply):
     efficiency_factor_methodology: str
     efficiency_factor_interval_start: Moment | None = None
     efficiency_factor_interval_end: Moment | None = None
-    efficiency_factor: Ratio = Field(json_schema_extra=_MARK)
-    allocations: list[AllocatedCharge] = Field(json_schema_extra=_MARK)
+    efficiency_factor: Ratio = Field(json_schema_extra=EXTENSION)
+    allocations: list[AllocatedCharge] = Field(json_schema_extra=EXTENSION)
     sdgc_issuance_id: Uuid | None = extension("What was issued from it.")
     withdrawn_datetime: Moment | None = extension("When it was withdrawn.")
 
