@@ -227,7 +227,9 @@ class WalletSettings(Section):
         description="Size of the coins that larger ones are split into: about what a full transaction costs.",
     )
     least_change_satoshis: int = Field(
-        200, ge=1, description="Less than this is left to the miner: change of a large transaction is dear to spend."
+        200,
+        ge=1,
+        description="Less than this is left to the miner: change of a large transaction is dear to spend.",
     )
     spare_coins: int = Field(
         200, ge=1, le=1000, description="Coins that are kept ready, so that many transactions can be made at once."
