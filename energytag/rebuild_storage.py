@@ -12,7 +12,7 @@ from energytag.holdings import load
 from energytag.storage_issuing import discharge_meant
 from energytag.storage_records import COLLECTIONS, SDRS
 from lookup.records import CERTIFICATES
-from store.pages import pages
+from store.pages import every, pages
 from store.port import Delete, Document, Find, Patch, Put, Reader, Write
 
 HANDLED: Final = frozenset(
@@ -27,7 +27,6 @@ HANDLED: Final = frozenset(
     }
 )
 _BY_NAME: Final = {collection.name: collection for collection in COLLECTIONS}
-_PAGE: Final = 500
 
 
 def writes_of(action: Action) -> list[Write]:
@@ -67,8 +66,8 @@ async def issued_writes(reader: Reader) -> list[Write]:
 async def _issued_from(reader: Reader, sdr: Document) -> list[Write]:
     """The latest issuance of the discharge's device and interval that names it."""
     start = sdr["start_ms"] // 1000
-    find = Find("device", {"device_id": sdr["device_id"]}, start, start + 1, limit=_PAGE)
-    records = (await reader.find(CERTIFICATES, find)).documents
+    find = Find("device", {"device_id": sdr["device_id"]}, start, start + 1)
+    records = await every(reader, CERTIFICATES, find)
     ordered = sorted(records, key=lambda record: int(record["seq"]), reverse=True)
     for holding in await load(reader, [record["_id"] for record in ordered]):
         if _names(holding.token.bundle, sdr["_id"]):
