@@ -10,6 +10,7 @@ transactions must:
     energytag_private    bundles that were signed and not published: what follows from them is rebuilt, they are not
     basket_coins         coins for fees: their keys are derived from random key IDs, which stand there alone
     basket_deliveries    what users' wallets have, or wait for, and by which key ID it is unlocked
+    energytag_undone     what the network refused, and the numbers that it used up
     energytag_logins     challenges that were used; they end within minutes
 
 Some fields come back otherwise than they were, and nothing depends on them: an interval's `action_id` is empty
@@ -23,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+from uuid import UUID
 
 from basket.keyring import Keyring
 from energytag import directory, rebuild_directory, rebuild_measurements, rebuild_storage
@@ -36,6 +38,7 @@ from energytag.rebuild_recurring import Series
 from energytag.records import ACTION_PARTS, ACTIONS, BASKET, DIRECTORY, INTERVALS, NUMBERS, REBUILD_STATE
 from energytag.recurring import RECURRING
 from energytag.storage_records import COLLECTIONS as STORAGE_RECORDS
+from energytag.undone import UNDONE
 from lookup.records import CERTIFICATES
 from overlay.records import STATE
 from store.pages import pages
@@ -71,6 +74,7 @@ async def rebuild(store: Store, keyring: Keyring, progress: Progress | None = No
         await _empty(store, collection)
     unfinished = await _replay(store, steps)
     numbers = await _claimed(store, unfinished)
+    await _use_up(store, numbers)
     for collection in DERIVED:
         await _empty(store, collection)
     work = Unfinished(await _by_transaction(store, unfinished))
@@ -145,8 +149,7 @@ async def _parts(store: Store) -> dict[str, set[bytes]]:
     txids: dict[str, set[bytes]] = defaultdict(set)
     async for rows in pages(store, ACTION_PARTS):
         for row in rows:
-            digits = row["_id"][:16].hex()
-            action_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+            action_id = str(UUID(bytes=row["_id"][:16]))
             txids[action_id].add(bytes.fromhex(row["txid"])[::-1])
     return txids
 
@@ -166,6 +169,13 @@ async def _claimed(store: Store, unfinished: Mapping[str, Action]) -> dict[bytes
     series = {key for action in unfinished.values() for key in numbers_of(action)}
     rows = await store.get_many(NUMBERS, list(series))
     return {row["_id"]: Number(row["next"], row["last_end_ms"]) for row in rows.values()}
+
+
+async def _use_up(store: Store, numbers: dict[bytes, Number]) -> None:
+    """Numbers that the network refused are not given out again."""
+    async for rows in pages(store, UNDONE):
+        for _, key, _, stop, end_ms in (each for row in rows for each in row["issued"]):
+            numbers.setdefault(key[:16], Number()).take(stop + 1, end_ms)
 
 
 async def _empty(store: Store, collection: Collection) -> None:
