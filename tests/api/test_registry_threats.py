@@ -28,3 +28,31 @@ async def test_cursors_of_ones_own_making(running: Any) -> None:
         cursor = urlsafe_b64encode(orjson.dumps([digest, start_ms, "x"])).decode()
         reply = await made.ask("holder", "POST", "/storage/query_scr", json=body | {"cursor": cursor})
         assert reply.status == status, reply.body
+
+
+async def test_a_strangers_token_opens_nothing_of_an_account(running: Any) -> None:
+    made = await meters(running)
+    account = {"account_id": made.account_id}
+    listed = await made.done("admin", "GET", "/actions", params=account)
+    action = listed["actions"][0]["action_id"]
+    hour = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T01:00:00Z"}
+    for path, query in (
+        (f"/accounts/{made.account_id}", {}),
+        (f"/accounts/{made.account_id}/devices", {}),
+        (f"/accounts/{made.account_id}/whitelist", {}),
+        (f"/devices/{made.device_id}", {}),
+        (f"/users/{made.users['holder']}", {}),
+        (f"/actions/{action}", {}),
+        (f"/wallet/actions/{action}", {}),
+        ("/actions", account),
+        ("/recurring", account),
+        ("/wallet/outputs", account),
+        ("/wallet/webhook", account),
+        ("/consumption", account | hour),
+        ("/measurements", {"device_id": made.device_id} | hour),
+        ("/matching", account | hour),
+        ("/statements/cancellation", account | hour),
+        ("/statements/cancellation", {"action_id": action}),
+    ):
+        status, code, _ = await made.refused("stranger", "GET", path, params=query)
+        assert (status, code) == (403, "ERR_FORBIDDEN"), (path, query)
