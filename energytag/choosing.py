@@ -11,7 +11,7 @@ certificate can be divided (`certificates.lifecycle`); of any other status a bun
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from certificates.lifecycle import Status
@@ -103,8 +103,19 @@ async def choose(criteria: Criteria, demand: Demand, scene: Scene, most: int) ->
         raise demand.forbids([criteria.status])
     survey = _Survey(criteria, demand, scene.now_ms // 1000)
     for question in criteria.questions():
-        await survey.ask(question, scene.reader, most)
+        # What is retired stays in the account for ever; only those who must know of it look through it.
+        asked = question if demand.is_strict else _of_status(question, demand.statuses)
+        await survey.ask(asked, scene.reader, most)
+    if not survey.candidates:
+        for question in criteria.questions():
+            await survey.glance(question, scene.reader)
     return survey.choices(most)
+
+
+def _of_status(question: Filters, statuses: Iterable[Status]) -> Filters:
+    """The question for tokens of these statuses, whatever a notice or their expiry makes of them."""
+    wanted = tuple(None if status is Status.ACTIVE else status.value for status in sorted(statuses))
+    return replace(question, equals={**question.equals, "other_status": wanted})
 
 
 async def chosen_before(memo: Mapping[str, Any], reader: Reader) -> list[Choice]:
@@ -150,6 +161,13 @@ class _Survey:
         async for page in shown(reader, question, self.now_secs):
             await self._look(page, reader)
             if page and self._is_enough(page[-1].record["period_start"], most):
+                return
+
+    async def glance(self, question: Filters, reader: Reader) -> None:
+        """Look at the first answers only: why there is nothing to be taken."""
+        async for page in shown(reader, question, self.now_secs):
+            if page:
+                await self._look(page, reader)
                 return
 
     def _is_enough(self, period_start: int, most: int) -> bool:

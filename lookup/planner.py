@@ -118,7 +118,7 @@ def plan(filters: Filters, sort: Sort) -> Plan:
 
 def _fixed(filters: Filters) -> dict[str, tuple[Scalar, ...]]:
     fixed = dict(filters.equals)
-    fixed[_STANDING] = _standings(filters.statuses)
+    fixed[_STANDING] = fixed.pop("other_status", ()) or _standings(filters.statuses)
     if filters.statuses and not _SHOWN_AS_ACTIVE & set(filters.statuses):
         fixed["other_status"] = tuple(status for status in OTHER_STATUSES if status in filters.statuses)
     return fixed

@@ -90,3 +90,12 @@ def test_walks_are_bounded() -> None:
 def test_every_index_serves_some_question() -> None:
     used = {index for *_, indexes, _ in TABLE for index in indexes}
     assert used == {index.name for index in CERTIFICATES.indexes}
+
+
+@pytest.mark.parametrize("standings", [(None,), (None, "Reserved"), ("Cancelled",)])
+def test_an_account_s_tokens_of_some_statuses_alone(standings: tuple[str | None, ...]) -> None:
+    """What is asked of the tokens themselves, whatever notices say, leads to these runs and no others."""
+    way = plan(Filters({"account_id": ("a",), "other_status": standings}), Sort.EARLIEST_PERIOD)
+    assert [walk.equals for walk in way.walks] == [
+        {"live": 1, "account_id": "a", "other_status": each} for each in standings
+    ]
