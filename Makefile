@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-config --custom-compile-command "make lock"
-ROOMS := config store certificates overlay topics lookup basket energytag api cli
+ROOMS := config store certificates overlay topics lookup basket energytag bridge api cli
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -23,8 +23,16 @@ _UNKNOWN = (
     ErrorCode.CERTIFICATE_UNKNOWN,
     ErrorCode.RECORD_UNKNOWN,
     ErrorCode.ACTION_UNKNOWN,
+    ErrorCode.METER_UNKNOWN,
+    ErrorCode.READING_UNKNOWN,
 )
-_FORBIDDEN = (ErrorCode.NOT_BENEFICIARY, ErrorCode.NOT_WHITELISTED, ErrorCode.NOT_THE_ISSUER)
+_FORBIDDEN = (
+    ErrorCode.NOT_BENEFICIARY,
+    ErrorCode.NOT_WHITELISTED,
+    ErrorCode.NOT_THE_ISSUER,
+    ErrorCode.METER_NOT_VERIFIED,
+    ErrorCode.WALLET_DIFFERS,
+)
 _CONFLICTS = (
     ErrorCode.STILL_IN_USE,
     ErrorCode.ISSUED_TWICE,
@@ -33,6 +41,9 @@ _CONFLICTS = (
     ErrorCode.STATUS_FORBIDS,
     ErrorCode.SIGNATURE_AWAITED,
     ErrorCode.ENERGY_LACKING,
+    ErrorCode.METER_EXISTS,
+    ErrorCode.READING_CONFLICTS,
+    ErrorCode.MINTING_FORBIDS,
 )
 _UNPROCESSABLE = (
     ErrorCode.INVALID_FIELD,
@@ -44,6 +55,11 @@ _UNPROCESSABLE = (
     ErrorCode.IMPORT_INVALID,
     ErrorCode.PROOF_INVALID,
     ErrorCode.SIGNED_OTHERWISE,
+    ErrorCode.KEY_INVALID,
+    ErrorCode.AMOUNT_INVALID,
+    ErrorCode.TIMESTAMP_INVALID,
+    ErrorCode.READING_TOO_OLD,
+    ErrorCode.READING_FROM_FUTURE,
 )
 _REQUEST_ERRORS = (
     ErrorCode.BAD_REQUEST,
@@ -82,6 +98,7 @@ STATUS: Final[Mapping[ErrorCode, int]] = MappingProxyType(
         ErrorCode.WALLET_EMPTY: 503,
         ErrorCode.WALLET_UNAVAILABLE: 503,
         ErrorCode.UNAUTHORIZED: 401,
+        ErrorCode.SIGNATURE_INVALID: 401,
         ErrorCode.FORBIDDEN: 403,
         ErrorCode.NOT_FOUND: 404,
         ErrorCode.ROUTE_NOT_FOUND: 404,
@@ -98,6 +115,8 @@ STATUS: Final[Mapping[ErrorCode, int]] = MappingProxyType(
         ErrorCode.STORAGE_TOO_NEW: 500,
         ErrorCode.CHAIN_UNAVAILABLE: 503,
         ErrorCode.REGISTRY_UNAVAILABLE: 503,
+        ErrorCode.HISTORY_GAP: 503,
+        ErrorCode.SOLANA_UNAVAILABLE: 503,
         ErrorCode.REORG_TOO_DEEP: 503,
         ErrorCode.SHUTTING_DOWN: 503,
         ErrorCode.STARTING: 503,

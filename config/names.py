@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from config.settings import Settings
+from config.settings import Settings, TokenizationSettings
 
 PREFIX = "METAWATT_"
 CONFIG_VARIABLE = "METAWATT_CONFIG"
@@ -23,6 +23,13 @@ SHORT_VARIABLES = {
     "METAWATT_NETWORK": "node.network",
     "METAWATT_STORAGE": "storage.uri",
 }
+# The names that GridTokenX's gateway is configured by, so that its environment can be taken over as it is.
+GRIDTOKENX_VARIABLES = {
+    "SOLANA_RPC_URL": "solana.rpc_url",
+    "SOLANA_WS_URL": "solana.ws_url",
+    "REGISTRY_PROGRAM_ID": "solana.registry_program_id",
+    "ENERGY_TOKEN_PROGRAM_ID": "solana.energy_token_program_id",
+} | {f"TOKENIZATION_{name.upper()}": f"tokenization.{name}" for name in TokenizationSettings.model_fields}
 
 
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:
@@ -45,8 +52,9 @@ def variable(name: str) -> str:
 
 
 def variables() -> dict[str, str]:
-    """Every environment variable that holds a setting, and its dotted name; full names come before short ones."""
-    return {variable(name): name for name, _ in fields()} | SHORT_VARIABLES
+    """Every environment variable that holds a setting, and its dotted name; full names come before short ones,
+    and those before GridTokenX's."""
+    return {variable(name): name for name, _ in fields()} | SHORT_VARIABLES | GRIDTOKENX_VARIABLES
 
 
 def nearest(name: str, known: Iterable[str], separator: str = ".") -> str | None:

@@ -6,6 +6,7 @@ Strength, strongest first: the command line, the environment (`METAWATT_<SECTION
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 Network = Literal["dev", "test", "main"]
 HexKey = Annotated[str, Field(pattern=r"^[0-9a-f]{66}$")]
+SolanaAddress = Annotated[str, Field(pattern=r"^[1-9A-HJ-NP-Za-km-z]{32,44}$")]
 
 
 class Section(BaseModel):
@@ -256,6 +258,96 @@ class AccessSettings(Section):
     challenge_secs: float = Field(300, gt=0, description="How long a wallet may take to sign a login.")
 
 
+class MeterSettings(Section):
+    """Smart meters and their signed readings."""
+
+    enabled: bool | None = Field(
+        None,
+        description="Take readings. Default: where Solana is to be had (`solana.rpc_url`, or the dev network).",
+    )
+    batch_readings: int = Field(
+        500, ge=1, le=10_000, description="Most readings in one call of the batch endpoint."
+    )
+    future_secs: float = Field(
+        60, ge=0, description="How far a meter's clock may be ahead; a reading further in the future is refused."
+    )
+    readings_per_minute: int = Field(
+        60, ge=0, description="Readings that one meter may submit a minute; 0 for no bound."
+    )
+    burst_readings: int = Field(
+        2016, ge=1, description="Readings that a meter may submit at once under that bound: a week of five minutes."
+    )
+    interval_secs: int = Field(
+        300,
+        ge=1,
+        le=3600,
+        description="Length of a metering interval, for meters registered without one of their own.",
+    )
+
+
+class TokenizationSettings(Section):
+    """How readings become tokens. Also read from GridTokenX's variables, `TOKENIZATION_<NAME>`."""
+
+    kwh_to_token_ratio: Decimal = Field(Decimal("1.0"), gt=0, description="Tokens for one kWh.")
+    decimals: int = Field(9, ge=0, le=12, description="Decimals of the mint: base units of a token.")
+    auto_mint_enabled: bool = Field(
+        True, description="Mint without being told; the operator can switch it while the node runs."
+    )
+    polling_interval_secs: float = Field(60, gt=0, description="How often unminted readings are looked for.")
+    batch_size: int = Field(50, ge=1, le=10_000, description="Readings that are taken at a time, until none waits.")
+    max_transactions_per_batch: int = Field(
+        20, ge=1, le=1000, description="Transactions that are on their way at once from one batch."
+    )
+    max_reading_kwh: Decimal = Field(
+        Decimal("100.0"), gt=0, description="Largest reading that is accepted, in kWh."
+    )
+    reading_max_age_days: float = Field(7, gt=0, description="Oldest reading that is accepted.")
+    retry_enabled: bool = Field(True, description="Try again by itself what failed.")
+    max_retry_attempts: int = Field(10, ge=1, description="After so many failures a reading waits for a person.")
+    initial_retry_delay_minutes: float = Field(5, gt=0, description="Pause after the first failure; it doubles.")
+    max_retry_delay_minutes: float = Field(60, gt=0, description="Longest pause between tries.")
+
+
+class SolanaSettings(Section):
+    """The Solana cluster, the mint and GridTokenX's programs. Addresses and ids are base58."""
+
+    rpc_url: str | None = Field(
+        None, description="JSON-RPC of the cluster. Default: the embedded cluster on the dev network, else none."
+    )
+    ws_url: str | None = Field(
+        None, description="WebSocket of the cluster. Default: none; its notices only save waiting."
+    )
+    request_timeout_secs: float = Field(10, gt=0, description="How long the cluster may take to answer.")
+    key_file: Path | None = Field(
+        None,
+        description="File with the minting key, as solana-keygen writes it. Default: <data_dir>/solana.json, made at first start on the dev network.",
+    )
+    mint: SolanaAddress | None = Field(
+        None,
+        description="The token's mint. Default: on the dev network one of the node's own, made at first start.",
+    )
+    token_program: Literal["spl-token", "token-2022"] = Field(
+        "spl-token", description="The program that the mint belongs to."
+    )
+    mint_mode: Literal["own", "generation", "direct", "wallet"] = Field(
+        "own",
+        description="Mint by the node's own authority, or by energy_token's mint_generation, mint_tokens_direct or mint_to_wallet.",
+    )
+    registry_program_id: SolanaAddress = Field(
+        "FcSd5x4X1nzJMKLZC4tMZXnQ1ipLrGsEfeoH8N4mvJX7", description="GridTokenX's registry program."
+    )
+    energy_token_program_id: SolanaAddress = Field(
+        "6FZKcVKCLFSNLMxypFJGU4K14xUBnxNW9VAuKGhmqjGX", description="GridTokenX's energy_token program."
+    )
+    rec_validator_key_file: Path | None = Field(
+        None, description="Key of the REC validator that co-signs mints of energy_token, where it asks for one."
+    )
+    priority_micro_lamports: int = Field(0, ge=0, description="Priority fee for a compute unit; 0 for none.")
+    embedded_slot_ms: int = Field(
+        400, ge=1, description="Length of a slot of the embedded cluster; 31 slots later a transaction is final."
+    )
+
+
 class DevSettings(Section):
     """The embedded dev chain (network = dev only)."""
 
@@ -286,5 +378,8 @@ class Settings(Section):
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     wallet: WalletSettings = Field(default_factory=WalletSettings)
     access: AccessSettings = Field(default_factory=AccessSettings)
+    meters: MeterSettings = Field(default_factory=MeterSettings)
+    tokenization: TokenizationSettings = Field(default_factory=TokenizationSettings)
+    solana: SolanaSettings = Field(default_factory=SolanaSettings)
     dev: DevSettings = Field(default_factory=DevSettings)
     log: LogSettings = Field(default_factory=LogSettings)
