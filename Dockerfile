@@ -18,6 +18,7 @@ COPY topics topics
 COPY lookup lookup
 COPY basket basket
 COPY energytag energytag
+COPY bridge bridge
 COPY api api
 COPY cli cli
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \

@@ -8,7 +8,7 @@ from config.manual import manual
 from config.names import fields, variable
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("config", "store", "certificates", "overlay", "topics", "lookup", "basket", "energytag", "api", "cli")
+ROOMS = ("config", "store", "certificates", "overlay", "topics", "lookup", "basket", "energytag", "bridge", "api", "cli")
 
 
 def test_the_manual_is_up_to_date():
