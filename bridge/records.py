@@ -19,7 +19,7 @@ class ReadingState(StrEnum):
     """Where a reading is. Forward only, but for `retry` ⇄ `signed`, and what a person decides.
 
     accepted → signed → minted            signed → retry → signed | dead
-    accepted | retry | dead → held → accepted (a person's decision)
+    accepted | retry | dead → held → accepted | rejected (a person's decision)
     """
 
     ACCEPTED = "accepted"
@@ -34,6 +34,8 @@ class ReadingState(StrEnum):
     """Failed too often; waits for the operator's requeue."""
     HELD = "held"
     """Contradicted by a second reading, or found minted otherwise than was asked; waits for a person."""
+    REJECTED = "rejected"
+    """Neither of the readings that contradicted each other, a person decided. The end; `open_ms` is None."""
 
 
 class AttemptState(StrEnum):
@@ -82,7 +84,8 @@ READINGS: Final = Collection(
 """Beside the fields: `state` (ReadingState), `interval_secs`, `kwh` and `timestamp` (the strings as they were
 signed), `units` (int, base units of the mint), `signature` (base58), `public_key` (base58), `format`,
 `attempt` (bytes, the Solana signature of the transaction that is to mint it, or did), `attempts` (failures so
-far), `error` (the last one, for people), `slot` (of the mint).
+far), `error` (the last one, for people), `slot` (of the mint), `held_for` ("conflict" where second readings are
+why it is held), `conflicts` (how many of these are stored), and what bridge/meters/checking.py tells of more.
 
 `open_ms` is `submitted_ms` until the reading is minted; `due_ms` is when the poller may take it next, None
 while it may not; `retry_ms` is `due_ms` of one that failed before; `minted_ms` is when its mint was seen final.
