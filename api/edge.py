@@ -72,6 +72,7 @@ class Edge:
         logged = self._logger(route)
         take_id = self._ids.take
         lifecycle = self._lifecycle
+        is_waited_for = not route.stays_open
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             started = perf_counter()
@@ -79,11 +80,12 @@ class Edge:
             request[OWN_ID] = request_id
             # Each request has a task, and so a context, of its own: nothing has to be unbound.
             bind_contextvars(request_id=request_id)
-            lifecycle.in_flight += 1
+            lifecycle.in_flight += is_waited_for
             try:
                 response = await self._answer(route, request, request_id)
             finally:
-                lifecycle.left()
+                if is_waited_for:
+                    lifecycle.left()
             _complete(response, request_id)
             seconds = perf_counter() - started
             meter.observe(response.status, seconds)

@@ -73,7 +73,8 @@ class Route:
     """`operation` is the OpenAPI operationId. `errors` are the statuses that it may answer besides those
     that any route may. `when_ready` routes answer 503 until the node has started; a `quiet` one is logged
     at debug level only. `aliases` are further paths of the same operation, with the same parameters: served,
-    and told of in its description. `extension` marks what EnergyTag's specification does not have."""
+    and told of in its description. `extension` marks what EnergyTag's specification does not have. What `stays_open`
+    (a WebSocket) is not waited for when the node stops: its part closes it."""
 
     method: str
     path: str
@@ -91,6 +92,7 @@ class Route:
     quiet: bool = False
     aliases: tuple[str, ...] = ()
     extension: bool = False
+    stays_open: bool = False
 
     @property
     def paths(self) -> tuple[str, ...]:
