@@ -70,6 +70,8 @@ READINGS: Final = Collection(
         "due_ms": "int",
         "retry_ms": "int",
         "minted_ms": "int",
+        "state": "text",
+        "attempts": "int",
     },
     indexes=(
         Index("meter", ("meter", "interval_start_ms")),
@@ -81,10 +83,10 @@ READINGS: Final = Collection(
         Index("minted", ("minted_ms",), partial=True),
     ),
 )
-"""Beside the fields: `state` (ReadingState), `interval_secs`, `kwh` and `timestamp` (the strings as they were
+"""`state` is a ReadingState, `attempts` its failures so far: fields, so that what is open can be added up by
+them (bridge/measure.py). Beside the fields: `interval_secs`, `kwh` and `timestamp` (the strings as they were
 signed), `units` (int, base units of the mint), `signature` (base58), `public_key` (base58), `format`,
-`attempt` (bytes, the Solana signature of the transaction that is to mint it, or did), `attempts` (failures so
-far), `error` (the last one, for people), `slot` (of the mint), `held_for` ("conflict" where second readings are
+`attempt` (bytes, the Solana signature of the transaction that is to mint it, or did), `error` (the last one, for people), `slot` (of the mint), `held_for` ("conflict" where second readings are
 why it is held), `conflicts` (how many of these are stored), and what bridge/meters/checking.py tells of more.
 
 `open_ms` is `submitted_ms` until the reading is minted; `due_ms` is when the poller may take it next, None
