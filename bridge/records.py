@@ -86,8 +86,9 @@ READINGS: Final = Collection(
 """`state` is a ReadingState, `attempts` its failures so far: fields, so that what is open can be added up by
 them (bridge/measure.py). Beside the fields: `interval_secs`, `kwh` and `timestamp` (the strings as they were
 signed), `units` (int, base units of the mint), `signature` (base58), `public_key` (base58), `format`,
-`attempt` (bytes, the Solana signature of the transaction that is to mint it, or did), `error` (the last one, for people), `slot` (of the mint), `held_for` ("conflict" where second readings are
-why it is held), `conflicts` (how many of these are stored), and what bridge/meters/checking.py tells of more.
+`attempt` (bytes, the Solana signature of the transaction that is to mint it, or did), `error` (the last one, for
+people), `slot` (of the mint), `held_for` ("conflict" where second readings are why it is held), `conflicts` (how
+many of these are stored), and what bridge/meters/checking.py tells of more.
 
 `open_ms` is `submitted_ms` until the reading is minted; `due_ms` is when the poller may take it next, None
 while it may not; `retry_ms` is `due_ms` of one that failed before; `minted_ms` is when its mint was seen final.
