@@ -1,0 +1,159 @@
+"""A cluster's JSON answers as the port's values. Functions of values: what is not as Solana documents it
+raises KeyError, TypeError, ValueError or IndexError, and `read` makes one error of them."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
+
+from base58 import b58decode
+from solders.hash import Hash
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction import VersionedTransaction
+
+from bridge.solana.rpc import (
+    AccountState,
+    Blockhash,
+    Commitment,
+    InnerInstruction,
+    SeenSignature,
+    SeenTransaction,
+    Status,
+    TokenBalance,
+)
+from config.errors import ErrorCode, Unavailable
+
+Value = TypeVar("Value")
+
+_COMMITMENTS: Final = ("processed", "confirmed", "finalized")
+
+
+def read(method: str, reader: Callable[[Any], Value], result: Any) -> Value:
+    """What `reader` makes of an answer. Raises Unavailable(SOLANA_UNAVAILABLE) when it is no such answer."""
+    try:
+        return reader(result)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = f"the Solana cluster's answer to {method} cannot be read: {error!r}"
+        raise Unavailable(reason, ErrorCode.SOLANA_UNAVAILABLE) from error
+
+
+def integer(result: Any) -> int:
+    """A count, slot or amount of lamports; a bool or a float is none."""
+    if type(result) is not int or result < 0:
+        raise ValueError(f"{result!r} is no whole number")
+    return result
+
+
+def value_integer(result: Any) -> int:
+    return integer(result["value"])
+
+
+def blockhash(result: Any) -> Blockhash:
+    value = result["value"]
+    return Blockhash(Hash.from_string(value["blockhash"]), integer(value["lastValidBlockHeight"]))
+
+
+def statuses(result: Any) -> list[Status | None]:
+    return [None if status is None else _status(status) for status in result["value"]]
+
+
+def _status(status: Mapping[str, Any]) -> Status:
+    return Status(integer(status["slot"]), _commitment(status), status["err"])
+
+
+def _commitment(status: Mapping[str, Any]) -> Commitment:
+    """Old nodes tell confirmations alone; None of these means that the slot is rooted."""
+    told = status.get("confirmationStatus")
+    if told is None:
+        return "finalized" if status["confirmations"] is None else "processed"
+    if told not in _COMMITMENTS:
+        raise ValueError(f"{told!r} is no commitment")
+    return cast(Commitment, told)
+
+
+def signatures(result: Any) -> list[SeenSignature]:
+    return [
+        SeenSignature(
+            Signature.from_string(entry["signature"]), integer(entry["slot"]), entry["err"], entry.get("blockTime")
+        )
+        for entry in result
+    ]
+
+
+def accounts(result: Any) -> list[AccountState | None]:
+    return [None if account is None else _account(account) for account in result["value"]]
+
+
+def _account(account: Mapping[str, Any]) -> AccountState:
+    data, encoding = account["data"]
+    if encoding != "base64":
+        raise ValueError(f"account data in {encoding!r}")
+    return AccountState(integer(account["lamports"]), Pubkey.from_string(account["owner"]), b64decode(data))
+
+
+def transaction(result: Any) -> SeenTransaction:
+    """An answer to getTransaction in base64, with its meta."""
+    encoded, encoding = result["transaction"]
+    if encoding != "base64":
+        raise ValueError(f"a transaction in {encoding!r}")
+    parsed = VersionedTransaction.from_bytes(b64decode(encoded))
+    meta = result["meta"]
+    keys = _account_keys(parsed, meta.get("loadedAddresses"))
+    logs = meta.get("logMessages")
+    return SeenTransaction(
+        signature=parsed.signatures[0],
+        slot=integer(result["slot"]),
+        block_time=result.get("blockTime"),
+        error=meta["err"],
+        transaction=parsed,
+        account_keys=keys,
+        logs=None if logs is None else tuple(logs),
+        inner=_inner(meta.get("innerInstructions")),
+        pre_tokens=_token_balances(meta.get("preTokenBalances"), keys),
+        post_tokens=_token_balances(meta.get("postTokenBalances"), keys),
+        fee=integer(meta["fee"]),
+    )
+
+
+def _account_keys(parsed: VersionedTransaction, loaded: Mapping[str, Any] | None) -> tuple[Pubkey, ...]:
+    """The message's own keys, then those of lookup tables: the writable ones first, as instructions count."""
+    keys = tuple(parsed.message.account_keys)
+    if not loaded:
+        return keys
+    return keys + tuple(Pubkey.from_string(key) for key in (*loaded["writable"], *loaded["readonly"]))
+
+
+def _inner(groups: Sequence[Mapping[str, Any]] | None) -> dict[int, tuple[InnerInstruction, ...]]:
+    return {
+        integer(group["index"]): tuple(map(_inner_instruction, group["instructions"])) for group in groups or ()
+    }
+
+
+def _inner_instruction(instruction: Mapping[str, Any]) -> InnerInstruction:
+    return InnerInstruction(
+        program_index=integer(instruction["programIdIndex"]),
+        accounts=tuple(instruction["accounts"]),
+        data=b58decode(instruction["data"]),
+        stack_height=instruction.get("stackHeight"),
+    )
+
+
+def _token_balances(
+    balances: Sequence[Mapping[str, Any]] | None, keys: Sequence[Pubkey]
+) -> tuple[TokenBalance, ...]:
+    return tuple(
+        TokenBalance(
+            account=keys[balance["accountIndex"]],
+            mint=Pubkey.from_string(balance["mint"]),
+            owner=_pubkey(balance.get("owner")),
+            program=_pubkey(balance.get("programId")),
+            units=int(balance["uiTokenAmount"]["amount"]),
+        )
+        for balance in balances or ()
+    )
+
+
+def _pubkey(text: str | None) -> Pubkey | None:
+    return None if text is None else Pubkey.from_string(text)
