@@ -42,7 +42,7 @@ def node_key_hex(settings: Settings) -> SecretStr:
     """The node's private key, 64 hex digits; made at first start unless its file was named by a setting."""
     path = node_key_path(settings)
     make = None if settings.node.private_key_file else (lambda: secrets.token_hex(32))
-    text = _read_or_make(path, make).lower()
+    text = secret_text(path, make).lower()
     if len(text) != _KEY_HEX_DIGITS or not set(text) <= set("0123456789abcdef"):
         raise SecretUnusable(f"{path}: a private key is {_KEY_HEX_DIGITS} hex digits, and nothing else")
     return SecretStr(text)
@@ -53,7 +53,7 @@ def admin_token(settings: Settings) -> SecretStr:
     if settings.node.admin_token is not None:
         return settings.node.admin_token
     path = admin_token_path(settings)
-    text = _read_or_make(path, lambda: secrets.token_urlsafe(32))
+    text = secret_text(path, lambda: secrets.token_urlsafe(32))
     if not text:
         raise SecretUnusable(f"{path}: the file is empty; remove it, and a new token is made at the next start")
     return SecretStr(text)
@@ -64,7 +64,7 @@ def jwt_secret(settings: Settings) -> SecretStr | None:
     path = settings.access.jwt_secret_file
     if path is None:
         return None
-    text = _read_or_make(path, None)
+    text = secret_text(path, None)
     if len(text) < _JWT_SECRET_CHARACTERS:
         raise SecretUnusable(f"{path}: the secret of tokens has {_JWT_SECRET_CHARACTERS} characters at least")
     return SecretStr(text)
@@ -78,7 +78,9 @@ def exposure(path: Path) -> str | None:
     return None
 
 
-def _read_or_make(path: Path, make: Callable[[], str] | None) -> str:
+def secret_text(path: Path, make: Callable[[], str] | None) -> str:
+    """What a secret's file holds, without the space around it; made with `make` first, where it is missing and
+    may be made. Raises `SecretUnusable` when it is missing, unreadable, or open to other users."""
     try:
         if make is not None and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

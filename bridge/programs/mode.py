@@ -9,8 +9,9 @@ from typing import Protocol
 
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
+from solders.system_program import ID as SYSTEM_PROGRAM_ID
 
-from bridge.solana.rpc import SeenTransaction
+from bridge.solana.rpc import AccountState, SeenTransaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,12 @@ class Facts:
 
     has_destination: bool
     guard_lamports: int
+
+
+def is_guard(account: AccountState | None) -> bool:
+    """Whether a guard's account proves a mint. An address to which somebody only sent lamports is an account
+    of the System program, and proves nothing."""
+    return account is not None and account.owner != SYSTEM_PROGRAM_ID
 
 
 class MintMode(Protocol):
