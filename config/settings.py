@@ -343,8 +343,34 @@ class SolanaSettings(Section):
         None, description="Key of the REC validator that co-signs mints of energy_token, where it asks for one."
     )
     priority_micro_lamports: int = Field(0, ge=0, description="Priority fee for a compute unit; 0 for none.")
+    payer_low_lamports: int = Field(
+        1_000_000_000,
+        ge=0,
+        description="A balance of the minting key below this raises the alarm; a mint takes about 900,000 for its marker.",
+    )
     embedded_slot_ms: int = Field(
         400, ge=1, description="Length of a slot of the embedded cluster; 31 slots later a transaction is final."
+    )
+
+
+class LiveSettings(Section):
+    """Notices of readings and mints over WebSocket (`/ws`). Bounds are for each process that serves."""
+
+    listeners: int = Field(1000, ge=1, description="Listeners at once; more are told 429.")
+    listeners_per_client: int = Field(
+        20, ge=1, description="Listeners at once that one user may have, or the bearers of the admin token."
+    )
+    queue_notices: int = Field(
+        1000, ge=2, description="Notices that may wait for a listener; one that falls further behind is let go."
+    )
+    heartbeat_secs: float = Field(
+        30,
+        gt=0,
+        description="How often a listener is pinged, and asked anew what it may hear; no answer in half that time ends it.",
+    )
+    message_bytes: int = Field(16_384, ge=256, description="Largest message of a listener.")
+    meters_per_listener: int = Field(
+        10_000, ge=1, description="Meters of its user's accounts that a listener hears of; an administrator of all."
     )
 
 
@@ -381,5 +407,6 @@ class Settings(Section):
     meters: MeterSettings = Field(default_factory=MeterSettings)
     tokenization: TokenizationSettings = Field(default_factory=TokenizationSettings)
     solana: SolanaSettings = Field(default_factory=SolanaSettings)
+    live: LiveSettings = Field(default_factory=LiveSettings)
     dev: DevSettings = Field(default_factory=DevSettings)
     log: LogSettings = Field(default_factory=LogSettings)
