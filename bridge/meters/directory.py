@@ -85,8 +85,9 @@ class MeterDirectory:
         return document
 
     async def replace(self, serial: str, owner: Ownership) -> Document:
-        """Register a meter anew: another owner, another way to sign. It is pending again, and its old key is not
-        taken any longer; one that was revoked needs a new key. Its interval stays: readings of two lengths could tell the same energy twice."""
+        """Register a meter anew: another owner, another way to sign. It is pending again, its old key is not taken
+        any longer, and one that was revoked needs a new key. Its interval stays: readings of two lengths could
+        tell the same energy twice."""
         await self._check(owner)
 
         def changes(meter: Document) -> dict[str, Any]:
