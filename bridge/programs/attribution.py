@@ -51,9 +51,7 @@ def explained(seen: SeenTransaction, mint: Pubkey) -> Movements | None:
     return None
 
 
-def _by_marker(
-    seen: SeenTransaction, mints: list[TokenInstruction]
-) -> list[tuple[Pubkey, list[TokenInstruction]]]:
+def _by_marker(seen: SeenTransaction, mints: list[TokenInstruction]) -> list[tuple[Pubkey, list[TokenInstruction]]]:
     made = [(call.path, marker) for call in _outer(seen) if (marker := allocated(call)) is not None]
     ends = [path for path, _ in made[1:]] + [Path(len(seen.transaction.message.instructions))]
     return [

@@ -33,25 +33,31 @@ class FileSigner:
 
     def __init__(self, keypair: Keypair) -> None:
         self._keypair = keypair
+        self._public = keypair.pubkey()
 
     @classmethod
     def load(cls, path: Path, *, make: bool = False) -> FileSigner:
-        """Read the file; with `make`, one that is missing is made first, with mode 0600.
-
-        Raises `SecretUnusable` when it is missing, open to others, or no JSON array of 64 bytes whose second
-        half is the public key of the first.
-        """
-        return cls(_keypair(path, secret_text(path, _new_key if make else None)))
+        """The signer of a file, as `keypair_in` reads it."""
+        return cls(keypair_in(path, make=make))
 
     @property
     def public(self) -> Pubkey:
-        return self._keypair.pubkey()
+        return self._public
 
     async def sign(self, message: bytes) -> Signature:
         return self._keypair.sign_message(message)
 
     def __repr__(self) -> str:
         return f"FileSigner({self.public})"
+
+
+def keypair_in(path: Path, *, make: bool = False) -> Keypair:
+    """The key in a file; with `make`, one that is missing is made first, with mode 0600.
+
+    Raises `SecretUnusable` when it is missing, open to others, or no JSON array of 64 bytes whose second half is
+    the public key of the first.
+    """
+    return _keypair(path, secret_text(path, _new_key if make else None))
 
 
 def _new_key() -> str:

@@ -22,9 +22,7 @@ def associated_account(wallet: Pubkey, mint: Pubkey, token_program: Pubkey) -> P
     return Pubkey.find_program_address(seeds, ASSOCIATED_TOKEN_PROGRAM_ID)[0]
 
 
-def create_associated_account(
-    payer: Pubkey, wallet: Pubkey, mint: Pubkey, token_program: Pubkey
-) -> Instruction:
+def create_associated_account(payer: Pubkey, wallet: Pubkey, mint: Pubkey, token_program: Pubkey) -> Instruction:
     """Make the wallet's account where it is missing; does nothing where it is there."""
     accounts = [
         AccountMeta(payer, is_signer=True, is_writable=True),
