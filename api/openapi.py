@@ -30,6 +30,7 @@ _TAGS: Final = {
     Tag.MEASUREMENTS: "Meter readings.",
     Tag.MATCHING: "Cancelled certificates against consumption.",
     Tag.WALLETS: "Certificates for wallets of the users' own.",
+    Tag.METERS: "Smart meters, their signed readings, and the tokens that these become on Solana.",
 }
 _INTRODUCTION: Final = """\
 An overlay node for granular energy certificates on the BSV blockchain.

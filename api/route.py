@@ -37,6 +37,7 @@ class Tag(StrEnum):
     MEASUREMENTS = "measurements"
     MATCHING = "matching"
     WALLETS = "wallets"
+    METERS = "meters"
 
 
 class Access(StrEnum):

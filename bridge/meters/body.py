@@ -101,9 +101,13 @@ class _ShortReading(_Common, kw_only=True):
     signature: _Text = None
 
 
+class _Batch(msgspec.Struct):
+    readings: list[msgspec.Raw]
+
+
 _decode_reading = msgspec.json.Decoder(_Reading).decode
 _decode_short = msgspec.json.Decoder(_ShortReading).decode
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw] | _Batch).decode
 _decode_string = msgspec.json.Decoder(str).decode
 
 
@@ -125,8 +129,10 @@ def read_short_reading(body: bytes | msgspec.Raw, serial: str | None = None) -> 
 
 
 def read_list(body: bytes, most: int) -> list[msgspec.Raw]:
-    """The entries of a batch, each still to be read, so that a bad one spoils only itself."""
-    entries: list[msgspec.Raw] = _decoded(_decode_list, body)
+    """The entries of a batch, a list or an object's `readings`; each still to be read, so that a bad one spoils
+    only itself."""
+    batch = _decoded(_decode_list, body)
+    entries: list[msgspec.Raw] = batch.readings if isinstance(batch, _Batch) else batch
     if not 1 <= len(entries) <= most:
         raise InvalidFields([{"loc": ["body"], "msg": f"must have 1 to {most} readings", "type": "value_error"}])
     return entries

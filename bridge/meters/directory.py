@@ -13,7 +13,7 @@ from typing import Any, Final
 from bridge.meters.keys import address_bytes, public_key_bytes
 from bridge.meters.meter import Status, demand_change, demand_verified, new_meter, ownership, with_key
 from bridge.meters.paging import Listed, listed
-from bridge.meters.registration import Ownership, Registration, Rotation, interval_divides
+from bridge.meters.registration import MOST_SERIAL, Ownership, Registration, Rotation, interval_divides
 from bridge.meters.rotation import demand_both_keys
 from bridge.records import METERS
 from config.errors import BadRequest, ErrorCode, MetawattError, NotFound
@@ -48,7 +48,7 @@ class MeterDirectory:
         """The meter; `MeterUnknown` when there is none."""
         document = await self._store.get(METERS, serial)
         if document is None:
-            raise MeterUnknown(f"There is no meter {serial}")
+            raise MeterUnknown(f"There is no meter {serial[:MOST_SERIAL]}")
         return document
 
     async def meters(self, serials: Sequence[str]) -> Mapping[Any, Document]:

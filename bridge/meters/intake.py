@@ -23,6 +23,7 @@ from bridge.meters.checking import Checker, serial_of
 from bridge.meters.conflicts import Conflicts
 from bridge.meters.directory import MeterDirectory, MeterUnknown
 from bridge.meters.rate import MeterRates
+from bridge.meters.registration import MOST_SERIAL
 from bridge.notices import Tell, tell_nobody
 from bridge.records import READINGS
 from config.errors import Busy, ErrorCode, MetawattError
@@ -191,5 +192,5 @@ def _readable(entry: Entry) -> ReadingBody:
 def _meter_of(meters: Meters, body: ReadingBody) -> Document:
     serial = serial_of(body)
     if serial not in meters:
-        raise MeterUnknown(f"There is no meter {serial}")
+        raise MeterUnknown(f"There is no meter {serial[:MOST_SERIAL]}")
     return meters[serial]

@@ -11,7 +11,8 @@ from energytag.models.common import Model, Positive, Text, Uuid
 
 MOST_INTERVAL_SECS: Final = 3600
 MOST_GRACE_SECS: Final = 7 * 86_400
-SERIAL: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+MOST_SERIAL: Final = 64
+SERIAL: Final = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MOST_SERIAL - 1}}}"
 """No colon and no line break: a signed text can be taken apart in one way only."""
 _PATHS: Final = frozenset({"batch", "conflicts", "readings", "submit-reading", "submit-readings", "unminted"})
 
