@@ -74,8 +74,8 @@ class Route:
     """`operation` is the OpenAPI operationId. `errors` are the statuses that it may answer besides those
     that any route may. `when_ready` routes answer 503 until the node has started; a `quiet` one is logged
     at debug level only. `aliases` are further paths of the same operation, with the same parameters: served,
-    and told of in its description. `extension` marks what EnergyTag's specification does not have. What `stays_open`
-    (a WebSocket) is not waited for when the node stops: its part closes it."""
+    and told of in its description. `extension` marks what EnergyTag's specification does not have. What
+    `stays_open` (a WebSocket) is not waited for when the node stops: its part closes it."""
 
     method: str
     path: str
