@@ -18,6 +18,7 @@ from cli.options import (
     settings_from,
 )
 from cli.registry.commands import add_to
+from cli.simulate_command import add_to as add_simulator_to
 
 _ABOUT = """METAWATT: an overlay node for granular energy certificates on the BSV blockchain.
 
@@ -147,3 +148,4 @@ def version() -> None:
 
 
 add_to(app)
+add_simulator_to(app)
