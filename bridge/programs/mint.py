@@ -1,0 +1,71 @@
+"""A mint as the cluster has it, held against what this node was told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from solders.pubkey import Pubkey
+from solders.token.state import Mint, Multisig
+from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
+
+from bridge.solana.rpc import AccountState, SolanaRpc
+from config.errors import ErrorCode, MetawattError
+
+MINT_BYTES: Final = 82
+
+_EXTENDED_FROM: Final = 165  # Token-2022: the kind of account stands here, extensions follow
+_KIND_MINT: Final = 1
+_MULTISIG_BYTES: Final = 355
+_PROGRAM_NAMES: Final = {TOKEN_PROGRAM_ID: "SPL Token", TOKEN_2022_PROGRAM_ID: "Token-2022"}
+
+
+class MintUnusable(MetawattError):
+    """The mint is not what the settings say."""
+
+    default_code = ErrorCode.SETTINGS_INVALID
+
+
+async def checked_mint(
+    rpc: SolanaRpc, address: Pubkey, *, token_program: Pubkey, decimals: int, authority: Pubkey
+) -> Mint:
+    """The mint, as it is confirmed. Raises `MintUnusable`, saying what differs, when it is missing, belongs to
+    another program, or has other decimals or another authority."""
+    mint = _mint(address, (await rpc.accounts([address], "confirmed"))[0], token_program)
+    if mint.decimals != decimals:
+        raise MintUnusable(f"The mint {address} has {mint.decimals} decimals, not {decimals}")
+    if mint.mint_authority != authority:
+        raise MintUnusable(f"The mint {address} has the authority {mint.mint_authority}, not {authority}")
+    return mint
+
+
+async def multisig_signers(rpc: SolanaRpc, authority: Pubkey, ours: Iterable[Pubkey]) -> tuple[Pubkey, ...]:
+    """Who signs for a mint's authority: nobody else, `()`, when it is a plain key; as many of `ours` as it
+    asks for when it is a multisig. Raises `MintUnusable` when ours are too few."""
+    account = (await rpc.accounts([authority], "confirmed"))[0]
+    if account is None or account.owner not in _PROGRAM_NAMES or len(account.data) != _MULTISIG_BYTES:
+        return ()
+    multisig = Multisig.from_bytes(account.data)
+    members = set(multisig.signers[: multisig.n])
+    found = tuple(key for key in ours if key in members)[: multisig.m]
+    if len(found) < multisig.m:
+        raise MintUnusable(f"The multisig {authority} asks for {multisig.m} signers; {len(found)} are here")
+    return found
+
+
+def _mint(address: Pubkey, account: AccountState | None, token_program: Pubkey) -> Mint:
+    if account is None:
+        raise MintUnusable(f"There is no mint {address}")
+    if account.owner != token_program:
+        raise MintUnusable(f"The mint {address} belongs to {_name(account.owner)}, not to {_name(token_program)}")
+    is_mint = len(account.data) == MINT_BYTES or account.data[_EXTENDED_FROM : _EXTENDED_FROM + 1] == bytes(
+        [_KIND_MINT]
+    )
+    mint = Mint.from_bytes(account.data[:MINT_BYTES]) if is_mint else None
+    if mint is None or not mint.is_initialized:
+        raise MintUnusable(f"The account {address} is no mint")
+    return mint
+
+
+def _name(program: Pubkey) -> str:
+    return _PROGRAM_NAMES.get(program, str(program))
