@@ -174,8 +174,9 @@ async def prove_all(client: Client) -> None:
 
 
 def sizes(bundles: int) -> list[int]:
-    """Where figures are taken: at powers of ten, and after the 20,000 bundles before each."""
-    steps = {10_000, bundles}
+    """Where figures are taken: at powers of ten. The rate at 10,000 is that of the 20,000 bundles after them, by
+    when blocks were mined and proofs came in; at 100,000 and 1,000,000 that of the 20,000 before."""
+    steps = {10_000, bundles} | ({30_000} if bundles >= 30_000 else set())
     for size in (100_000, 1_000_000):
         if size <= bundles:
             steps |= {size - 20_000, size}
