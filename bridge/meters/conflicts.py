@@ -10,16 +10,17 @@ decided) · reading (the second one, as it would have been kept) · decision
 
 from __future__ import annotations
 
-from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
 import structlog
 
 from bridge.meters.checking import message_of
+from bridge.meters.looking import reading_of
 from bridge.meters.paging import Listed, listed
+from bridge.meters.registration import Decision
 from bridge.records import CONFLICTS, READINGS, ReadingState, reading_id
-from config.errors import BadRequest, Busy, ErrorCode, NotFound
+from config.errors import BadRequest, Busy, ErrorCode
 from overlay.clock import NowMs
 from store.port import Conflict, Document, Find, Insert, Key, Patch, Store, Write
 
@@ -31,17 +32,6 @@ _WAITING: Final = (ReadingState.ACCEPTED, ReadingState.RETRY, ReadingState.DEAD)
 _SECOND: Final = "a second reading of the interval says otherwise"
 
 log = structlog.get_logger("metawatt.meters")
-
-
-class Decision(StrEnum):
-    """What a person says of readings that contradict each other."""
-
-    KEEP = "keep"
-    """The first one holds, and goes on."""
-    TAKE = "take"
-    """A second one holds, and stands in the first one's place."""
-    REJECT = "reject"
-    """None of them; nothing of this interval is minted."""
 
 
 class ReadingConflicts(BadRequest):
@@ -64,14 +54,6 @@ def conflict_key(reading: Document) -> bytes:
 def says_the_same(one: Document, other: Document) -> bool:
     """Whether they are one message; a signature over it may be made more than once."""
     return one["format"] == other["format"] and message_of(one) == message_of(other)
-
-
-async def reading_of(store: Store, key: bytes) -> Document:
-    """The reading; `NotFound(READING_UNKNOWN)` when there is none."""
-    reading = await store.get(READINGS, key)
-    if reading is None:
-        raise NotFound(f"There is no reading {reading_id(key)}", ErrorCode.READING_UNKNOWN)
-    return reading
 
 
 class Conflicts:

@@ -1,7 +1,8 @@
-"""What is said to register a meter, and to change it."""
+"""What people say of meters: to register one, to change it, and to settle what its readings contradict."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -78,3 +79,23 @@ class Rotation(Model):
     timestamp: Text | None = Field(None, description="When this was signed: RFC 3339, whole seconds of UTC.")
     old_signature: Signature58 | None = Field(None, description="The old key's signature over the rotation's text.")
     new_signature: Signature58 | None = Field(None, description="The new key's signature over the same text.")
+
+
+class Decision(StrEnum):
+    """What a person says of readings that contradict each other."""
+
+    KEEP = "keep"
+    """The first one holds, and goes on."""
+    TAKE = "take"
+    """A second one holds, and stands in the first one's place."""
+    REJECT = "reject"
+    """None of them; nothing of this interval is minted."""
+
+
+class Judgement(Model):
+    """A person's word on readings that contradict each other."""
+
+    decision: Decision
+    conflict_id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None, description="Which second reading is taken, where there are several."
+    )
