@@ -4,6 +4,7 @@ where the engine cannot be loaded, and start quickly.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -74,6 +75,30 @@ def demo(
     from cli.demo import run
 
     run(port=port, once=once, data_dir=data_dir)
+
+
+@app.command(rich_help_panel=_RUN, epilog="Example: [bold]metawatt solana --data-dir cluster --slot-ms 100[/]")
+def solana(
+    *,
+    host: Annotated[str, typer.Option(metavar="H", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="P", help="Port of JSON-RPC; WebSocket is one higher. 0 takes free ones.")
+    ] = 8899,
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the chain. Default: a temporary one.")
+    ] = None,
+    slot_ms: Annotated[int, typer.Option(metavar="MS", min=1, help="Length of a slot.")] = 400,
+    program: Annotated[
+        list[str] | None, typer.Option(metavar="ID=FILE", help="A program's ELF (.so) under its address.")
+    ] = None,
+) -> None:
+    """Run a Solana cluster of one process for development: real token programs, simulated finality.
+
+    Any client of Solana can be pointed at it. A transaction is final after 31 slots.
+    """
+    from cli.solana import run
+
+    run(host=host, port=port, data_dir=data_dir, slot_ms=slot_ms, programs=program or ())
 
 
 @app.command(rich_help_panel=_CARE)
