@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
@@ -12,11 +12,24 @@ from config.errors import Forbidden, Unauthorized
 
 Authorise: TypeAlias = Callable[[web.Request], None]
 
+_OFFERED: Final = "bearer."
+
 
 def bearer_token(request: web.Request) -> str | None:
-    """The token of an `Authorization: Bearer` header, None when there is no such header."""
+    """The token of an `Authorization: Bearer` header, or, of a request to open a WebSocket, the one among the
+    protocols that it offers (`bearer.<token>`): scripts in browsers can set no other header, and a token in the
+    query would stand in logs. None when there is neither."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token else None
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    offered = (name for name in offered_protocols(request) if name.startswith(_OFFERED))
+    return next((name.removeprefix(_OFFERED) for name in offered), None)
+
+
+def offered_protocols(request: web.Request) -> list[str]:
+    """The protocols that a request to open a WebSocket offers (RFC 6455, 11.3.4)."""
+    given = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def admin_only(token: str) -> Authorise:

@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 import structlog
 
-from bridge.listener import Listener, Offer
+from bridge.listener import End, Listener, Offer
 from bridge.notices import Notice, NoticeKind
 from bridge.relay import Relay
 from bridge.wants import Place, Wants, is_general, places_of
@@ -29,16 +29,22 @@ log = structlog.get_logger("metawatt.live")
 
 
 class HubMeasures:
-    """`notices` that this process told, by kind. Of its listeners: copies of notices that were `queued` for them,
-    and left out (`skipped`, see `Listener.offer`); those that were turned away at a bound (`refused`), and those
-    let go because they were `slow`."""
+    """`notices` that this process told, by kind, and `refusals` among them by error code. Of its listeners: copies
+    of notices that were `queued` for them, and left out (`skipped`, see `Listener.offer`); those that were turned
+    away at a bound (`refused`), and those let go because they were `slow`."""
 
     def __init__(self) -> None:
         self.notices: Counter[NoticeKind] = Counter()
+        self.refusals: Counter[str] = Counter()
         self.queued = 0
         self.skipped = 0
         self.refused = 0
         self.slow = 0
+
+    def told(self, notice: Notice) -> None:
+        self.notices[notice.kind] += 1
+        if notice.kind is NoticeKind.REFUSED:
+            self.refusals[notice.body.get("error_code", ErrorCode.BAD_REQUEST.value)] += 1
 
 
 class Hub:
@@ -68,7 +74,7 @@ class Hub:
         """End all listeners with 1001, and wait a moment for them to leave."""
         self._is_over = True
         for listener in self._listeners:
-            listener.end(GOING_AWAY, "the node is shutting down")
+            listener.end(End(GOING_AWAY, "the node is shutting down"))
         try:
             async with asyncio.timeout(_LEAVE_SECS):
                 await self._nobody.wait()
@@ -81,7 +87,7 @@ class Hub:
 
     def tell(self, notice: Notice) -> None:
         """Never raises, never waits."""
-        self.measures.notices[notice.kind] += 1
+        self.measures.told(notice)
         if self._listeners:
             self._hand_out(notice)
         if self.relay is not None and self.relay.is_heard:
@@ -107,7 +113,7 @@ class Hub:
             self.measures.skipped += 1
         else:
             self.measures.slow += 1
-            listener.end(TRY_AGAIN, "too slow: more notices wait than may")
+            listener.end(End(TRY_AGAIN, "too slow: more notices wait than may"))
             self._take_away(listener)
 
     # Listeners

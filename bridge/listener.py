@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from bridge.notices import NoticeKind
 from bridge.wants import Wants
 
 
-class Ended(Exception):
-    """A listener's time is over: a WebSocket's close code, and the reason in 123 bytes at most."""
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a listener was let go: a WebSocket's close code, and the reason in 120 bytes at most."""
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+    code: int
+    reason: str
 
 
 class Offer(Enum):
@@ -35,20 +35,25 @@ class Listener:
         self._most = most
         self._waiting: list[bytes] = []
         self._awake = asyncio.Event()
-        self._end: Ended | None = None
+        self._over = asyncio.Event()
+        self._end: End | None = None
 
     @property
     def has_ended(self) -> bool:
         return self._end is not None
 
     async def take(self) -> list[bytes]:
-        """The notices that wait, encoded; waits for the first. Raises `Ended` when the hub let it go."""
+        """The notices that wait, encoded; waits for the first."""
         await self._awake.wait()
-        if self._end is not None:
-            raise self._end
         self._awake.clear()
         waiting, self._waiting = self._waiting, []
         return waiting
+
+    async def ended(self) -> End:
+        """Waits until the hub lets it go, and says why."""
+        await self._over.wait()
+        assert self._end is not None
+        return self._end
 
     def offer(self, text: bytes, kind: NoticeKind) -> Offer:
         """Queue a notice. Anybody may cause refusals: they have half the queue, and cannot crowd out the rest."""
@@ -62,8 +67,8 @@ class Listener:
         self._awake.set()
         return Offer.QUEUED
 
-    def end(self, code: int, reason: str) -> None:
-        """Have `take` raise `Ended`, instead of what waits."""
-        self._end = self._end or Ended(code, reason)
+    def end(self, end: End) -> None:
+        """Let it go; the first reason counts."""
+        self._end = self._end or end
         self._waiting = []
-        self._awake.set()
+        self._over.set()

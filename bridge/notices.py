@@ -20,7 +20,8 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """`wallet` and `meter` are what listeners filter by; a batch's notice has neither, and goes to all."""
+    """`wallet` and `meter` are what listeners filter by; a batch's notice has neither, and goes to all. The
+    `error_code` of a refusal's body is what refusals are counted by."""
 
     kind: NoticeKind
     body: Mapping[str, Any] = field(default_factory=dict)
