@@ -1,0 +1,123 @@
+"""Transactions on their way: stored, and here in memory as far as this process knows them.
+
+The store is the truth. What is here saves reading it over again, and is thrown away where a commit conflicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from solders.signature import Signature
+
+from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState
+from store.pages import pages
+from store.port import Document, Find, Reader
+
+_FIRST_PAUSE_MS: Final = 1_000
+_LONGEST_PAUSE_MS: Final = 16_000
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One open attempt. `rows` are its readings' documents, in the order of their mints; `slot` where it was last
+    seen, None while it is not; `refusal` what preflight said of it last, None when it was taken."""
+
+    signature: Signature
+    raw: bytes
+    keys: tuple[bytes, ...]
+    rows: list[Document]
+    last_valid_block_height: int
+    state: AttemptState
+    open_ms: int
+    sends: int = 0
+    slot: int | None = None
+    refusal: Any = None
+    is_confirmed: bool = False
+    batch: str | None = None
+    next_send_ms: int = 0
+    _pause_ms: int = field(default=_FIRST_PAUSE_MS)
+
+    @classmethod
+    def stored(cls, document: Document, rows: Sequence[Document]) -> Flight:
+        """The flight of an open attempt, with those of its readings that still wait for it."""
+        return cls(
+            Signature.from_bytes(document["_id"]),
+            document["raw"],
+            tuple(document["readings"]),
+            [row for row in rows if waits_for(row, document["_id"])],
+            document["last_valid_block_height"],
+            AttemptState(document["state"]),
+            document["open_ms"],
+            document["sends"],
+            document["slot"],
+            document["error"],
+        )
+
+    @property
+    def key(self) -> bytes:
+        return bytes(self.signature)
+
+    def sent(self, now_ms: int) -> None:
+        """Count a send, and put off the next one."""
+        self.sends += 1
+        self.next_send_ms = now_ms + self._pause_ms
+        self._pause_ms = min(self._pause_ms * 2, _LONGEST_PAUSE_MS)
+
+    def vanished(self) -> None:
+        """It was seen and is no longer: its fork is gone. It is sent again at once."""
+        self.slot, self.state, self.is_confirmed = None, AttemptState.SENT, False
+        self.next_send_ms, self._pause_ms = 0, _FIRST_PAUSE_MS
+
+
+def waits_for(row: Document, signature: bytes) -> bool:
+    """Whether a reading is to be minted by that very transaction."""
+    return row["state"] == ReadingState.SIGNED and row.get("attempt") == signature
+
+
+class Flights:
+    """All flights that this process knows, by signature, oldest first."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._flights: dict[bytes, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(list(self._flights.values()))
+
+    def add(self, flights: Iterable[Flight]) -> None:
+        for flight in flights:
+            self._flights[flight.key] = flight
+
+    def drop(self, flight: Flight) -> None:
+        self._flights.pop(flight.key, None)
+
+    def forget(self) -> None:
+        """Know nothing, as after a start: another one may have had the lease meanwhile."""
+        self._flights.clear()
+
+    async def load(self) -> None:
+        """Add open attempts that are not known here: of before a crash, or of another worker."""
+        async for documents in pages(self._reader, ATTEMPTS, Find("open")):
+            strange = [each for each in documents if each["_id"] not in self._flights]
+            wanted = list(dict.fromkeys(key for each in strange for key in each["readings"]))
+            rows = await self._reader.get_many(READINGS, wanted) if wanted else {}
+            self.add(Flight.stored(each, _rows_of(each, rows)) for each in strange)
+
+    async def reload(self, flight: Flight) -> Document | None:
+        """Read a flight anew after a conflict: its document; the flight is dropped when it is no longer open."""
+        document = await self._reader.get(ATTEMPTS, flight.key)
+        if document is None or document["open_ms"] is None:
+            self.drop(flight)
+            return document
+        rows = await self._reader.get_many(READINGS, list(flight.keys))
+        flight.rows = [row for row in _rows_of(document, rows) if waits_for(row, flight.key)]
+        return document
+
+
+def _rows_of(attempt: Document, rows: dict[Any, Document]) -> list[Document]:
+    return [rows[key] for key in attempt["readings"] if key in rows]

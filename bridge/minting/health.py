@@ -1,0 +1,50 @@
+"""What the operator should know of the minter: it stands still, or cannot pay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bridge.minting.funds import Funds
+from bridge.records import READINGS
+from overlay.clock import NowMs
+from store.port import Find, Reader
+
+_STUCK_MS: Final = 120_000
+
+
+@dataclass(frozen=True, slots=True)
+class MintingFinding:
+    """What was found; the message is for people, and names nothing secret."""
+
+    status: Literal["ok", "degraded", "error"] = "ok"
+    message: str | None = None
+
+
+class MintingHealth:
+    """`turned_ms` is when the last round ended, set by the minter."""
+
+    def __init__(self, reader: Reader, funds: Funds, now_ms: NowMs) -> None:
+        self._reader = reader
+        self._funds = funds
+        self._now_ms = now_ms
+        self.is_started = False
+        self.turned_ms = now_ms()
+
+    async def check_funds(self) -> MintingFinding:
+        """Whether the minting key can pay for what is to come."""
+        if self._funds.is_low:
+            return MintingFinding("degraded", "little SOL is left on the minting key: send some to it")
+        return MintingFinding()
+
+    async def check_work(self) -> MintingFinding:
+        """Whether rounds are made, and none of them stands still before the oldest reading that is due."""
+        now_ms = self._now_ms()
+        if self.is_started and now_ms - self.turned_ms > _STUCK_MS:
+            return MintingFinding("error", "the minter has stood still: see the log, and restart the node")
+        page = await self._reader.find(READINGS, Find("due", lower=1, upper=now_ms + 1, limit=1))
+        waits_ms = max((now_ms - row["due_ms"] for row in page.documents), default=0)
+        if waits_ms > 10 * _STUCK_MS:
+            secs = waits_ms // 1000
+            return MintingFinding("degraded", f"a reading has been due for {secs} seconds; the log says for what")
+        return MintingFinding()

@@ -1,0 +1,118 @@
+"""The right to mint, one holder at a time, with a fence that every commit of its holder carries.
+
+It saves work and keeps the chain tidy. That nothing is minted twice does not hang on it: two minters without a
+lease collide on the readings' states and on the guards on the chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+from uuid import uuid4
+
+import structlog
+
+from bridge.records import LEASES
+from overlay.clock import NowMs
+from store.port import Conflict, Document, Insert, Patch, Store, Write
+
+NAME: Final = "minting"
+TERM_MS: Final = 15_000
+
+log = structlog.get_logger("metawatt.minting")
+
+
+class Lost(Exception):
+    """Another process mints now; what this one has under way is left to it."""
+
+
+class Lease(Protocol):
+    """What the minter asks of its lease."""
+
+    async def hold(self) -> bool:
+        """Take the lease, or keep it; False when another one has it."""
+        ...
+
+    def guard(self) -> list[Write]:
+        """What a commit must begin with: it makes the commit a `Conflict` once another one has the lease."""
+        ...
+
+    async def demand(self) -> None:
+        """Raises `Lost` when another one has the lease."""
+        ...
+
+    async def release(self) -> None:
+        """Let the next one have it at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    fence: int
+    until_ms: int
+
+
+class StoredLease:
+    """The lease of a store. A holder that does not renew it within `TERM_MS` loses it to whoever asks next."""
+
+    def __init__(self, store: Store, now_ms: NowMs, holder: str | None = None) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._holder = holder or str(uuid4())
+        self._held: _Held | None = None
+
+    @property
+    def fence(self) -> int | None:
+        """The fence of the term under way, None while another one has the lease."""
+        return None if self._held is None else self._held.fence
+
+    async def hold(self) -> bool:
+        now_ms = self._now_ms()
+        if self._held is not None and now_ms < self._held.until_ms - TERM_MS * 2 // 3:
+            return True
+        row = await self._store.get(LEASES, NAME)
+        if row is not None and row["holder"] != self._holder and now_ms < row["until_ms"]:
+            self._held = None
+            return False
+        return await self._take(row, now_ms)
+
+    async def _take(self, row: Document | None, now_ms: int) -> bool:
+        """Write the next term; whoever is second finds that the row has changed."""
+        is_renewed = row is not None and self._held is not None and row["fence"] == self._held.fence
+        fence = 1 if row is None else row["fence"] if is_renewed else row["fence"] + 1
+        term = {"holder": self._holder, "fence": fence, "until_ms": now_ms + TERM_MS}
+        write: Write = Insert(LEASES, {"_id": NAME, **term})
+        if row is not None:
+            write = Patch(LEASES, NAME, term, expect={"fence": row["fence"], "until_ms": row["until_ms"]})
+        try:
+            await self._store.commit([write])
+        except Conflict:
+            self._held = None
+            return False
+        if not is_renewed:
+            log.info("minting lease taken", fence=fence)
+        self._held = _Held(fence, now_ms + TERM_MS)
+        return True
+
+    def guard(self) -> list[Write]:
+        if self._held is None:
+            raise Lost
+        fence = {"fence": self._held.fence}
+        return [Patch(LEASES, NAME, fence, expect=fence)]
+
+    async def demand(self) -> None:
+        row = await self._store.get(LEASES, NAME)
+        if self._held is None or row is None or row["fence"] != self._held.fence:
+            self._held = None
+            raise Lost
+
+    async def release(self) -> None:
+        """Expire it, if it is still ours."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        expect = {"fence": held.fence, "holder": self._holder}
+        try:
+            await self._store.commit([Patch(LEASES, NAME, {"until_ms": 0}, expect=expect)])
+        except Conflict:
+            log.info("minting lease was lost before it was released", fence=held.fence)

@@ -1,0 +1,87 @@
+"""A guard is there: which transaction made it, and did it mint what was ordered?
+
+Asked where the minter's own record falls short: an attempt that was given up and landed after all, another
+worker's, or one of before the database was lost. The guard's address is part of the minting transaction, so its
+history leads there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+
+from bridge.programs.mode import MintMode, Order
+from bridge.records import ATTEMPTS
+from bridge.solana.rpc import SeenSignature, SolanaRpc
+from store.port import Reader
+
+_PAGE: Final = 1000
+_MOST_PAGES: Final = 5
+_MOST_EXAMINED: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The final transaction that minted just what was ordered."""
+
+    signature: Signature
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Otherwise:
+    """The guard was made, but not as ordered: for a person to look at."""
+
+    reason: str
+
+
+Answer: TypeAlias = Found | Otherwise | None
+"""None: the cluster does not tell enough yet."""
+
+
+class Lookup:
+    """Looks minting transactions up by their guards."""
+
+    def __init__(self, reader: Reader, rpc: SolanaRpc, mode: MintMode) -> None:
+        self._reader = reader
+        self._rpc = rpc
+        self._mode = mode
+
+    async def minting_of(self, order: Order) -> Answer:
+        """What minted an order whose guard is there."""
+        candidates, is_whole = await self._candidates(self._mode.guard(order))
+        for candidate in candidates:
+            seen = await self._rpc.transaction(candidate.signature)
+            if seen is None:
+                is_whole = False
+                continue
+            units = self._mode.minted([order], seen).get(order.key)
+            if units == order.units:
+                return Found(seen.signature, seen.slot)
+            if units is not None:
+                return Otherwise(f"{seen.signature} minted {units} base units, not {order.units}")
+        if candidates and is_whole:
+            return Otherwise("the guard is there, and no transaction in its history minted the reading")
+        return None
+
+    async def _candidates(self, guard: Pubkey) -> tuple[list[SeenSignature], bool]:
+        """Transactions that may have made the guard, and whether these are all: attempts of this store first, then
+        the oldest. Anybody may name the address in any number of transactions."""
+        listed, is_whole = await self._history(guard)
+        ours = await self._reader.get_many(ATTEMPTS, [bytes(each.signature) for each in listed])
+        listed.sort(key=lambda each: (bytes(each.signature) not in ours, each.slot))
+        return listed[:_MOST_EXAMINED], is_whole and len(listed) <= _MOST_EXAMINED
+
+    async def _history(self, guard: Pubkey) -> tuple[list[SeenSignature], bool]:
+        listed: list[SeenSignature] = []
+        before: Signature | None = None
+        for _ in range(_MOST_PAGES):
+            page = await self._rpc.signatures_for(guard, before=before, limit=_PAGE)
+            listed += [each for each in page if each.error is None]
+            if len(page) < _PAGE:
+                return listed, True
+            before = page[-1].signature
+        return listed, False

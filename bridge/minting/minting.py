@@ -1,0 +1,311 @@
+"""The minter: readings become tokens, each exactly once. What surrounds it is in the files beside this one.
+
+    due ─ taking ─ sending ─ settling ─ minted
+            ↑          expiry, failure, retry │
+            └──────────────────────────────────┘
+
+Whatever process asks (a poll now, a reading, a backfill), it is written to the store; the holder of the lease
+carries it out. Only `start` works in the background; everything else may be called in any process of the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from bridge.meters.paging import Listed
+from bridge.minting.asking import Asking
+from bridge.minting.backfill import Backfilling, BackfillJobs
+from bridge.minting.batches import Batches
+from bridge.minting.config import ConfigShelf, MintingConfig
+from bridge.minting.confirming import Confirming
+from bridge.minting.context import Context
+from bridge.minting.flights import Flights
+from bridge.minting.funds import Funds
+from bridge.minting.health import MintingHealth
+from bridge.minting.lease import Lease, Lost, StoredLease
+from bridge.minting.lookup import Lookup
+from bridge.minting.measures import MintingMeasures
+from bridge.minting.orders import Ground
+from bridge.minting.polling import Polling
+from bridge.minting.polls import PollResult, Polls
+from bridge.minting.sending import Sending
+from bridge.minting.settling import Settling
+from bridge.minting.taking import Taking
+from bridge.minting.token_accounts import TokenAccount, TokenAccounts
+from bridge.minting.views import MintingStatus, Views
+from bridge.notices import Tell, tell_nobody
+from bridge.programs.keys import Signer
+from bridge.programs.mode import MintMode
+from bridge.solana.rpc import SeenTransaction, SolanaRpc
+from config.errors import MetawattError, Unavailable
+from config.settings import SolanaSettings, TokenizationSettings
+from overlay.clock import NowMs
+from store.port import Document, Store, Write
+
+POLL_WAIT_SECS: Final = 30.0
+READING_WAIT_SECS: Final = 30.0
+_BUSY_SECS: Final = 0.25
+_IDLE_SECS: Final = 1.0
+_LONGEST_PUT_OFF_SECS: Final = 30.0
+
+log = structlog.get_logger("metawatt.minting")
+
+
+class Minting:
+    """One process's minter.
+
+    `signer` pays and mints; `co_signers` sign where the mode asks for more. With `has_faucet` (the embedded
+    cluster) SOL is asked for when it runs low.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rpc: SolanaRpc,
+        mode: MintMode,
+        signer: Signer,
+        settings: TokenizationSettings,
+        solana: SolanaSettings,
+        now_ms: NowMs,
+        tell: Tell = tell_nobody,
+        *,
+        co_signers: Sequence[Signer] = (),
+        has_faucet: bool = False,
+        lease: Lease | None = None,
+    ) -> None:
+        self.measures = MintingMeasures()
+        self._now_ms = now_ms
+        self._polls = Polls(store)
+        self._shelf = ConfigShelf(store, settings)
+        self._views = Views(store)
+        self._asking = Asking(store, self._views)
+        self._jobs = BackfillJobs(store, now_ms)
+        self._lease = lease or StoredLease(store, now_ms)
+        self._context = context = Context(
+            store,
+            rpc,
+            mode,
+            self._lease,
+            settings,
+            now_ms,
+            tell,
+            self.measures,
+            Flights(store),
+            Ground(rpc, mode),
+            Lookup(store, rpc, mode),
+        )
+        signers = (signer, *co_signers)
+        self._accounts = TokenAccounts(rpc, mode, signers)
+        self._confirming = Confirming(store, mode, context.retry, now_ms)
+        self.funds = Funds(
+            rpc, signer.public, now_ms, low_lamports=solana.payer_low_lamports, has_faucet=has_faucet
+        )
+        self._batches = Batches(tell)
+        sending = Sending(context)
+        taking = Taking(context, signers, self.funds, priority_micro_lamports=solana.priority_micro_lamports)
+        settling = Settling(context, sending, self._batches)
+        self._polling = Polling(context, taking, sending, settling, self._batches)
+        self._backfilling = Backfilling(context, self._jobs)
+        self.health = MintingHealth(store, self.funds, now_ms)
+        self._is_loaded = False
+        self._next_poll_ms = 0
+        self._put_off_secs = 0.0
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    # The background
+
+    async def start(self) -> None:
+        """Mint in the background, whenever this process holds the lease."""
+        self._task = asyncio.create_task(self._run(), name="minting")
+        self.health.is_started = True
+
+    async def stop(self) -> None:
+        """End at the next await, wherever that is; what is under way is gone on with by whoever starts next."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self.health.is_started = False
+        await self._lease.release()
+
+    def wake(self) -> None:
+        """Look now: something has happened on the chain, or was asked for."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            pause_secs = await self._safe_turn()
+            self.health.turned_ms = self._now_ms()
+            try:
+                async with asyncio.timeout(pause_secs):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def _safe_turn(self) -> float:
+        """A turn that does not raise; how long to pause after it."""
+        try:
+            pause_secs = await self._turn()
+        except Lost:
+            self._forget()
+            self.measures.rounds["lost"] += 1
+            log.warning("another process mints now")
+            return _IDLE_SECS
+        except Unavailable as error:
+            self.measures.rounds["put_off"] += 1
+            log.warning("minting is put off", reason=error.message)
+            return self._put_off()
+        except MetawattError as error:
+            self.measures.rounds["failed"] += 1
+            log.error("a round of minting failed", code=error.code, reason=error.message)
+            return self._put_off()
+        except Exception:
+            self.measures.rounds["failed"] += 1
+            log.exception("a round of minting failed")
+            return self._put_off()
+        self._put_off_secs = 0.0
+        return pause_secs
+
+    def _put_off(self) -> float:
+        self._put_off_secs = min(max(_BUSY_SECS, self._put_off_secs * 2), _LONGEST_PUT_OFF_SECS)
+        return self._put_off_secs
+
+    async def _turn(self) -> float:
+        if not await self._lease.hold():
+            self._forget()
+            return _IDLE_SECS
+        if not self._is_loaded:
+            await self._context.flights.load()
+            self._is_loaded = True
+        await self._polling.settle()
+        config = await self._shelf.get()
+        is_backfilling = await self._backfilling.step()
+        is_due = self._now_ms() >= self._next_poll_ms
+        if is_due or self._polling.goes_on or is_backfilling or await self._is_asked():
+            await self._poll(config, is_due=is_due or self._polling.goes_on)
+        if is_due:
+            self._next_poll_ms = self._now_ms() + round(config.polling_interval_secs * 1000)
+        self.measures.rounds["done"] += 1
+        return self._pause_secs(is_backfilling)
+
+    def _pause_secs(self, is_backfilling: bool) -> float:
+        if is_backfilling:
+            return 0.0
+        if self._polling.goes_on or len(self._context.flights):
+            return _BUSY_SECS
+        until_poll_secs = max(0, self._next_poll_ms - self._now_ms()) / 1000
+        return min(_IDLE_SECS, until_poll_secs)
+
+    async def _is_asked(self) -> bool:
+        """Whether a person asked for a poll, or for a reading."""
+        return await self._polls.asked() is not None or await self._polling.waiting(also_unasked=False) > 0
+
+    async def _poll(self, config: MintingConfig, *, is_due: bool) -> PollResult:
+        number = await self._polls.asked()
+        also_unasked = number is not None or (is_due and config.auto_mint_enabled)
+        result = await self._polling.poll(config.batch_size, also_unasked=also_unasked)
+        if number is not None:
+            waiting = await self._polling.waiting(also_unasked=True)
+            result = PollResult(result.readings, result.transactions, result.found, waiting)
+            await self._context.commit([self._polls.done(number, result)])
+        return result
+
+    def _forget(self) -> None:
+        """Know nothing of what is on its way: another one has the lease, or had it."""
+        self._context.flights.forget()
+        self._batches.forget()
+        self._is_loaded = False
+
+    async def round(self) -> PollResult:
+        """One whole pass: everything on its way settled as far as it is, and all that is due signed for and sent.
+        Raises `Lost`, `Unavailable`."""
+        if not await self._lease.hold():
+            raise Lost
+        await self._context.flights.load()
+        await self._polling.settle()
+        while await self._backfilling.step():
+            pass
+        return await self._poll(await self._shelf.get(), is_due=True)
+
+    # Asked for by people, and by other parts
+
+    async def poll_now(self, wait_secs: float = POLL_WAIT_SECS) -> PollResult:
+        """Have a poll made now, with auto-mint off, too; what it did, unfinished after `wait_secs`."""
+        number = await self._polls.ask()
+        self.wake()
+        return await self._polls.outcome(number, wait_secs)
+
+    async def config(self) -> MintingConfig:
+        return await self._shelf.get()
+
+    async def set_config(
+        self,
+        *,
+        auto_mint_enabled: bool | None = None,
+        polling_interval_secs: float | None = None,
+        batch_size: int | None = None,
+    ) -> MintingConfig:
+        """Change what is given; what is in force then. `BadRequest(INVALID_FIELD)` out of bounds."""
+        changed = await self._shelf.change(
+            auto_mint_enabled=auto_mint_enabled,
+            polling_interval_secs=polling_interval_secs,
+            batch_size=batch_size,
+        )
+        self._next_poll_ms = min(self._next_poll_ms, self._now_ms() + round(changed.polling_interval_secs * 1000))
+        self.wake()
+        return changed
+
+    async def mint_reading(self, key: bytes, wait_secs: float = READING_WAIT_SECS) -> MintingStatus:
+        """Mint one reading, with auto-mint off, too; how far it is after `wait_secs` at most. `key` as of
+        `reading_key`. `NotFound(READING_UNKNOWN)`, or `MINTING_FORBIDS` when it is held or rejected."""
+        await self._asking.ask(key)
+        self.wake()
+        return await self._asking.outcome(key, wait_secs)
+
+    async def requeue(self, key: bytes) -> MintingStatus:
+        """Take a reading of the retry queue again now; a dead one begins to count anew."""
+        status = await self._asking.requeue(key)
+        self.wake()
+        return status
+
+    async def status(self, key: bytes) -> MintingStatus:
+        """Where a reading is; `NotFound(READING_UNKNOWN)`."""
+        return await self._views.status(key)
+
+    async def unminted(self, limit: int, cursor: str | None = None) -> Listed:
+        """Readings that are not minted, oldest first."""
+        return await self._views.unminted(limit, cursor)
+
+    async def retries(self, limit: int, cursor: str | None = None) -> Listed:
+        """The retry queue, by when each is taken next; dead ones last."""
+        return await self._views.retries(limit, cursor)
+
+    async def backfill(
+        self, from_ms: int, to_ms: int, *, meter: str | None = None, wallet: str | None = None
+    ) -> str:
+        """Make readings of old intervals due that are not minted, dead ones too; the job's id."""
+        job_id = await self._jobs.start(from_ms, to_ms, meter, wallet)
+        self.wake()
+        return job_id
+
+    async def backfill_status(self, job_id: str) -> Document:
+        """The job as it is kept (backfill.py); `NotFound`."""
+        return await self._jobs.status(job_id)
+
+    async def initialize_token_account(self, wallet: str) -> TokenAccount:
+        """Make a wallet's token account; see `TokenAccounts.make`."""
+        return await self._accounts.make(wallet)
+
+    async def confirmations(self, seen: SeenTransaction) -> Sequence[Write]:
+        """What a final transaction means for readings, as writes for the caller's commit: a `Conflict` says that
+        the minter was first, and that the caller should ask again."""
+        writes = await self._confirming.confirmations(seen)
+        if writes:
+            self.wake()
+        return writes
