@@ -38,7 +38,7 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class ForkedAway:
-    """Blocks were undone; those that landed again are told as `Landed` after this."""
+    """Blocks were undone; then comes `SlotOpened`, and a `Landed` for each transaction that landed again."""
 
     forked: Forked
 

@@ -120,6 +120,7 @@ class Simulated:
     compute_units: int
     return_data: ReturnData | None
     inner: tuple[tuple[int, tuple[InnerCall, ...]], ...]
+    fee: int
     accounts: dict[Pubkey, Account]
     blockhash: Hash | None = None
     last_valid_block_height: int | None = None
