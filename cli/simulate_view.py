@@ -49,12 +49,11 @@ class View:
 
     def _rates(self, total: Count) -> Text:
         secs = max(monotonic() - self._began, 0.001)
-        accepted, minted = total.accepted / secs, total.minted / secs
-        waiting, unminted = total.waiting, total.accepted - total.minted
-        return Text(
-            f"{accepted:,.1f} accepted/s, {minted:,.1f} minted/s; "
-            f"{waiting:,} to be handed in, {unminted:,} to be minted"
-        )
+        told = f"{total.accepted / secs:,.1f} accepted/s; {total.waiting:,} to be handed in"
+        if not self._run.following.is_allowed:
+            return Text(f"{told}; whether they are minted is told to the operator only")
+        minted = f"{total.minted / secs:,.1f} minted/s"
+        return Text(f"{minted}, {told}, {total.accepted - total.minted:,} to be minted")
 
 
 def table(tally: Tally) -> Table:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.records import reading_id, reading_key
 from bridge.simulator.message import Measured
 from bridge.simulator.site import SiteKind
 
@@ -19,6 +20,11 @@ class Due:
     kind: SiteKind
     measured: Measured
     body: dict[str, Any]
+
+    @property
+    def reading_id(self) -> str:
+        """The reading's id at a node like this one: it follows from meter and interval."""
+        return reading_id(reading_key(self.measured.serial, self.measured.start_ms))
 
 
 class Backlog:

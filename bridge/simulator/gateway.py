@@ -23,6 +23,7 @@ METERS: Final = "/api/meters"
 TIMEOUT_SECS: Final = 10.0
 
 Json: TypeAlias = dict[str, Any]
+Body: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 
 
@@ -69,8 +70,8 @@ class Gateway:
         return _object(await self._ask("POST", self._endpoint, reading))
 
     async def submit_many(self, readings: Sequence[Mapping[str, Any]]) -> list[Json]:
-        """What became of each, in their order: a reading, or an error with `code` and `message`."""
-        answer = _object(await self._ask("POST", SUBMIT_MANY, {"readings": list(readings)}))
+        """What became of each, in their order; one that was refused has a `code`."""
+        answer = _object(await self._ask("POST", SUBMIT_MANY, list(readings)))
         results = answer.get("results")
         if not isinstance(results, list) or len(results) != len(readings):
             raise Internal("the gateway's answer does not tell of each reading")
@@ -94,7 +95,7 @@ class Gateway:
         """Any other document of the node."""
         return _object(await self._ask("GET", path))
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def _ask(self, method: str, path: str, body: Body = None) -> Any:
         """One exchange, tried again where that may help."""
         attempt = 1
         while True:
@@ -107,16 +108,14 @@ class Gateway:
             await self._sleep(pause)
             attempt += 1
 
-    async def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[int | None, Any, float | None]:
+    async def _exchange(self, method: str, path: str, body: Body) -> tuple[int | None, Any, float | None]:
         """Status, JSON and the seconds of Retry-After; no status, and what went wrong, when nothing came back."""
         if self._session is None:
             raise Internal("the gateway is not open: use it with `async with`")
         headers = {} if body is None else {"Content-Type": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        data = None if body is None else orjson.dumps(dict(body))
+        data = None if body is None else orjson.dumps(body)
         try:
             async with self._session.request(
                 method, self._url + path, data=data, headers=headers, allow_redirects=False

@@ -69,13 +69,13 @@ class HandingIn:
 
     def _is_passing(self, due: Due, answer: dict[str, Any]) -> bool:
         """Count one reading's answer; whether it is to be tried again instead."""
-        if "code" not in answer:
+        code = answer.get("code")
+        if code is None:
             self._tally.accepted(due.kind, due.measured)
-            self._following.follow(str(answer["id"]), due)
+            self._following.follow(str(answer.get("id") or due.reading_id), due)
             return False
-        code = str(answer["code"])
         if code in _PASSING:
             self._tally.troubles[code] += 1
             return True
-        self._tally.refused(due.kind, code)
+        self._tally.refused(due.kind, str(code))
         return False

@@ -9,7 +9,7 @@ from typing import Final
 from bridge.simulator.backlog import Due
 from bridge.simulator.gateway import Gateway, NotNow
 from bridge.simulator.tally import Tally
-from config.errors import MetawattError
+from config.errors import Forbidden, MetawattError, Unauthorized
 
 AT_ONCE: Final = 16
 _A_ROUND: Final = 256
@@ -26,14 +26,14 @@ class Following:
         self._pause_secs = pause_secs
         self._open: deque[tuple[str, Due]] = deque()
         self._known: set[str] = set()
-        self.mint_signature: str | None = None
-        """Of a transaction that minted one of them: base58."""
+        self.is_allowed = True
+        """False once the gateway has said that it does not tell us."""
 
     def __len__(self) -> int:
         return len(self._open)
 
     def follow(self, reading_id: str, due: Due) -> None:
-        if reading_id not in self._known and len(self._known) < _MOST_FOLLOWED:
+        if self.is_allowed and reading_id not in self._known and len(self._known) < _MOST_FOLLOWED:
             self._known.add(reading_id)
             self._open.append((reading_id, due))
 
@@ -56,11 +56,14 @@ class Following:
             shown = await self._gateway.reading(reading_id)
         except NotNow:
             return False
+        except (Unauthorized, Forbidden):
+            self.is_allowed = False
+            self._open.clear()
+            return True
         except MetawattError as error:
             self._tally.lost[error.code] += 1
             return True
         if shown.get("minted"):
             self._tally.minted(due.kind, due.measured.energy.surplus_mwh)
-            self.mint_signature = self.mint_signature or shown.get("mint_tx_signature")
             return True
         return False

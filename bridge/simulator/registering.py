@@ -35,7 +35,7 @@ async def _register(gateway: Gateway, meter: Meter) -> None:
         if error.code is not ErrorCode.METER_EXISTS:
             raise
         shown = await _known(gateway, meter)
-    if shown.get("status") != "verified":
+    if shown.get("status") == "pending":
         await gateway.verify(meter.serial)
 
 
