@@ -1,0 +1,226 @@
+"""One watched address: its cursor, and the rounds that move it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+import structlog
+from solders.pubkey import Pubkey
+
+from bridge.records import CURSORS
+from bridge.solana.rpc import SeenSignature, SolanaRpc
+from bridge.watching.applying import CHUNK, Applier
+from bridge.watching.cursor import LAG_SLOTS, Cursor, HistoryGap, Verdict, moved, verdict
+from bridge.watching.history import CursorNotMet, History
+from config.errors import ErrorCode, Unavailable
+from store.port import Conflict, Store, Write
+
+_STORED_EVERY_SLOTS: Final = 1000
+_MOST_SKIPPED: Final = 100
+
+Progress: TypeAlias = Callable[[int, int], Awaitable[None]]
+"""Told of how many transactions were applied, and of the slot of the last one."""
+
+log = structlog.get_logger("metawatt.watching")
+
+
+class Role(StrEnum):
+    MINT = "mint"
+    """Its movements are kept: mints, burns, and the transfers that name it."""
+    CUSTODY = "custody"
+    """A token account of ours: also transfers that do not name the mint are in its history."""
+    PROGRAM = "program"
+    """What its logs claim is kept, as hints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An address, and a name for people. With `from_start` its history is read from where the cluster's begins,
+    else from when it is first watched."""
+
+    name: str
+    address: Pubkey
+    role: Role = Role.MINT
+    from_start: bool = True
+
+
+class Follower:
+    """Applies the history of one address. Rounds must not overlap. `gap` is why there are no more of them;
+    `read_slot` is the newest final slot when the last one was complete, -1 before the first."""
+
+    def __init__(
+        self, store: Store, rpc: SolanaRpc, watched: Watched, applier: Applier, counts: Counter[str]
+    ) -> None:
+        self.watched = watched
+        self.gap: HistoryGap | None = None
+        self.read_slot = -1
+        self._store = store
+        self._rpc = rpc
+        self._applier = applier
+        self._counts = counts
+        self._history = History(rpc, watched.address)
+        self._stored: Cursor | None = None
+        self._place: Cursor | None = None
+        self._misses = 0
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """As it is stored; None before anything was."""
+        return self._stored
+
+    async def round(self, final_slot: int) -> int:
+        """Apply what is new at that final slot; how many transactions. Raises `HistoryGap`, and again until it is
+        skipped or replayed; Unavailable where the cluster tells too little."""
+        if self.gap is not None:
+            raise self.gap
+        if self._place is None:
+            self._place = await self._begin(final_slot)
+        try:
+            await self._demand_reach(self._place)
+            count = await self._apply_after(self._place)
+        except CursorNotMet as miss:
+            self._place = await self._after_miss(self._place, final_slot, miss)
+            count = await self._apply_after(self._place)
+        self._misses = 0
+        await self._complete(final_slot)
+        return count
+
+    async def replay(self, from_slot: int, at_slot: int, progress: Progress) -> None:
+        """Apply what is after `from_slot` anew, beginning at `at_slot`, where an earlier try came to. The cursor
+        stays where it is, unless this closes a gap."""
+        last = prior = None
+        async with aclosing(self._history.after(Cursor.after_slot(at_slot - 1))) as pages:
+            async for page in pages:
+                for start in range(0, len(page), CHUNK):
+                    entries = page[start : start + CHUNK]
+                    await self._apply_anew(entries)
+                    await progress(len(entries), entries[-1].slot)
+                last, prior = page[-1], page[-2] if len(page) > 1 else last
+        if last is not None and self._closes_gap(from_slot):
+            await self._move(Cursor.after_slot(-1).at(last, prior))
+            self.gap, self._misses = None, 0
+
+    async def skip(self, first_slot: int, now_ms: int) -> None:
+        """An operator's decision to go on from a slot, whatever happened before it; it stays on record."""
+        stored = self._stored
+        document = await self._store.get(CURSORS, str(self.watched.address))
+        skipped = [] if document is None else document["skipped"]
+        after = -1 if stored is None else stored.whole_slot
+        skipped.append({"after_slot": after, "to_slot": first_slot, "at_ms": now_ms})
+        await self._move(Cursor.after_slot(first_slot - 1), skipped=skipped[-_MOST_SKIPPED:])
+        self.gap, self._misses = None, 0
+        log.warning("history skipped", address=self.watched.name, after_slot=after, to_slot=first_slot)
+
+    # The cursor
+
+    async def load(self) -> None:
+        """Take the cursor as it is stored, perhaps by another process."""
+        document = await self._store.get(CURSORS, str(self.watched.address))
+        self._stored = self._place = None if document is None else Cursor.of(document)
+
+    async def _begin(self, final_slot: int) -> Cursor:
+        await self.load()
+        if self._place is not None:
+            return self._place
+        if self.watched.from_start:
+            return Cursor.after_slot(-1)
+        await self._move(start := Cursor.after_slot(final_slot))
+        return start
+
+    async def _move(self, cursor: Cursor, **more: object) -> None:
+        await self._store.commit([moved(self.watched.address, self._stored, cursor, **more)])
+        self._stored = self._place = cursor
+
+    async def _complete(self, final_slot: int) -> None:
+        self.read_slot = final_slot
+        cursor, whole_slot = self._stored, final_slot - LAG_SLOTS
+        # Only the sight of its own last transaction proves that a quiet address was quiet.
+        if cursor is None or cursor.signature is None:
+            return
+        if whole_slot - cursor.whole_slot >= _STORED_EVERY_SLOTS:
+            await self._move(replace(cursor, whole_slot=whole_slot))
+
+    # Applying
+
+    async def _apply_after(self, place: Cursor) -> int:
+        try:
+            return await self._pages(place, CHUNK)
+        except Conflict:
+            # Another process moved the cursor or a reading, or two transactions of a commit the same reading.
+            await self.load()
+            return await self._pages(self._place or place, 1)
+
+    async def _pages(self, place: Cursor, chunk: int) -> int:
+        count = 0
+        async with aclosing(self._history.after(place)) as pages:
+            async for page in pages:
+                for start in range(0, len(page), chunk):
+                    count += await self._apply(page[start : start + chunk])
+        return count
+
+    async def _apply(self, entries: Sequence[SeenSignature]) -> int:
+        place, stored = self._place or Cursor.after_slot(-1), self._stored
+        reached = place
+
+        def moving(count: int) -> list[Write]:
+            nonlocal reached
+            reached = place.at(entries[count - 1], entries[count - 2] if count > 1 else None)
+            return [moved(self.watched.address, stored, reached)]
+
+        count = await self._applier.apply(entries, moving)
+        if count:
+            self._stored = self._place = reached
+        _demand_all(entries, count)
+        return count
+
+    async def _apply_anew(self, entries: Sequence[SeenSignature]) -> None:
+        try:
+            _demand_all(entries, await self._applier.apply(entries, lambda _: (), anew=True))
+        except Conflict:
+            for entry in entries:
+                _demand_all([entry], await self._applier.apply([entry], lambda _: (), anew=True))
+
+    # Gaps
+
+    async def _demand_reach(self, place: Cursor) -> None:
+        """A place by slot is met by no transaction: the cluster's history must begin before it."""
+        if place.signature is None and place.whole_slot >= 0:
+            first_slot = await self._rpc.first_available_slot()
+            if first_slot > place.whole_slot + 1:
+                raise CursorNotMet(f"the cluster's history begins at slot {first_slot}")
+
+    async def _after_miss(self, place: Cursor, final_slot: int, miss: CursorNotMet) -> Cursor:
+        """The place to go on from; raises the miss while it may be a lie, `HistoryGap` when it is none."""
+        first_slot = await self._rpc.first_available_slot()
+        if final_slot >= place.slot:
+            self._misses += 1
+        match verdict(place, self._misses, final_slot, first_slot):
+            case Verdict.AGAIN:
+                raise miss
+            case Verdict.BY_SLOT:
+                return place.by_slot()
+            case Verdict.GAP:
+                raise self._gap(place, first_slot, miss)
+
+    def _gap(self, place: Cursor, first_slot: int, miss: CursorNotMet) -> HistoryGap:
+        self._counts["gap"] += 1
+        self.gap = HistoryGap(
+            f"the history of {self.watched.name} ({self.watched.address}) after slot {place.whole_slot} is not to "
+            f"be had, the cluster's begins at slot {first_slot}: {miss.message}"
+        )
+        return self.gap
+
+    def _closes_gap(self, from_slot: int) -> bool:
+        return self.gap is not None and (self._stored is None or from_slot <= self._stored.whole_slot + 1)
+
+
+def _demand_all(entries: Sequence[SeenSignature], count: int) -> None:
+    if count < len(entries):
+        raise Unavailable(
+            f"the cluster names {entries[count].signature} and does not tell it", ErrorCode.SOLANA_UNAVAILABLE
+        )
