@@ -58,13 +58,20 @@ def _mint(address: Pubkey, account: AccountState | None, token_program: Pubkey) 
         raise MintUnusable(f"There is no mint {address}")
     if account.owner != token_program:
         raise MintUnusable(f"The mint {address} belongs to {_name(account.owner)}, not to {_name(token_program)}")
-    is_mint = len(account.data) == MINT_BYTES or account.data[_EXTENDED_FROM : _EXTENDED_FROM + 1] == bytes(
-        [_KIND_MINT]
-    )
-    mint = Mint.from_bytes(account.data[:MINT_BYTES]) if is_mint else None
+    try:
+        mint = Mint.from_bytes(account.data[:MINT_BYTES]) if _is_mint(account.data) else None
+    except ValueError:
+        mint = None
     if mint is None or not mint.is_initialized:
         raise MintUnusable(f"The account {address} is no mint")
     return mint
+
+
+def _is_mint(data: bytes) -> bool:
+    """By its length; one that has extensions says so behind that of a token account."""
+    if len(data) in {MINT_BYTES, _MULTISIG_BYTES}:
+        return len(data) == MINT_BYTES
+    return data[_EXTENDED_FROM : _EXTENDED_FROM + 1] == bytes([_KIND_MINT])
 
 
 def _name(program: Pubkey) -> str:
