@@ -343,6 +343,11 @@ class SolanaSettings(Section):
         None, description="Key of the REC validator that co-signs mints of energy_token, where it asks for one."
     )
     priority_micro_lamports: int = Field(0, ge=0, description="Priority fee for a compute unit; 0 for none.")
+    payer_low_lamports: int = Field(
+        1_000_000_000,
+        ge=0,
+        description="A balance of the minting key below this raises the alarm; a mint takes about 900,000 for its marker.",
+    )
     embedded_slot_ms: int = Field(
         400, ge=1, description="Length of a slot of the embedded cluster; 31 slots later a transaction is final."
     )

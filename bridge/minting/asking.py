@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from bridge.meters.conflicts import MintingForbids, reading_of
+from bridge.meters.conflicts import MintingForbids
+from bridge.meters.looking import reading_of
 from bridge.minting import changes
 from bridge.minting.retry import ASKED_MS
 from bridge.minting.views import MintingStatus, Views

@@ -8,7 +8,7 @@ from typing import Any
 
 from solders.signature import Signature
 
-from bridge.meters.conflicts import reading_of
+from bridge.meters.looking import reading_of
 from bridge.meters.paging import Listed, listed
 from bridge.minting.retry import ASKED_MS, NEVER_MS
 from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState, reading_id
