@@ -14,9 +14,8 @@ from typing import Final
 
 from rich.console import Console
 from rich.live import Live
-from solders.pubkey import Pubkey
 
-from bridge.simulator.balances import Token
+from api.solana.routes import PATH as SOLANA_PATH
 from bridge.simulator.books import Books
 from bridge.simulator.gateway import Gateway
 from bridge.simulator.opening import opening_of, token_of
@@ -28,10 +27,9 @@ from bridge.solana.rpc import SolanaRpc
 from cli.progress import bar
 from cli.registry.connecting import TOKEN_VARIABLE
 from cli.simulate_view import View, summary
-from config.errors import ErrorCode, MetawattError, Unauthorized, Unavailable
+from config.errors import Unauthorized, Unavailable
 from overlay.clock import system_now_ms
 
-DEV_SOLANA: Final = "/dev/solana"
 _FRAMES_A_SEC: Final = 2
 _LOOK_SECS: Final = 2.0
 
@@ -46,12 +44,6 @@ class Around:
     rpc_url: str | None = None
     mint: str | None = None
     wait_secs: float = 180.0
-
-
-class BalancesDiffer(MetawattError):
-    """Wallets do not hold what was accepted."""
-
-    default_code = ErrorCode.INTERNAL
 
 
 def run(plan: Plan, around: Around) -> None:
@@ -122,7 +114,7 @@ def operator_token(around: Around) -> str | None:
 @asynccontextmanager
 async def _cluster(plan: Plan, around: Around) -> AsyncIterator[SolanaRpc | None]:
     """The cluster: the one that is named, else the one that a dev node has within; None for none."""
-    client = ClusterClient(around.rpc_url or plan.url.rstrip("/") + DEV_SOLANA)
+    client = ClusterClient(around.rpc_url or plan.url.rstrip("/") + SOLANA_PATH)
     try:
         yield client if await _is_there(client, around) else None
     finally:
@@ -145,8 +137,7 @@ async def _books(
     """None where balances cannot be had: no cluster, or no word of the mint."""
     if rpc is None:
         return None
-    mint = Pubkey.from_string(around.mint) if around.mint else await token_of(gateway)
-    if mint is None:
+    token = await token_of(gateway, rpc, around.mint)
+    if token is None:
         return None
-    token = await Token.read(rpc, mint)
     return Books(rpc, token, doing.tally, await opening_of(gateway, rpc, token, wallets))

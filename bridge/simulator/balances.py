@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final, Self
 
 from solders.pubkey import Pubkey
@@ -21,25 +22,24 @@ _MWH_DECIMALS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A mint, the program that it belongs to, and how many decimals it has."""
+    """A mint, the program that it belongs to, how many decimals it has, and how many tokens a kWh is worth."""
 
     mint: Pubkey
     program: Pubkey
     decimals: int
+    ratio: Fraction = Fraction(1)
 
     @classmethod
-    async def read(cls, rpc: SolanaRpc, mint: Pubkey) -> Self:
+    async def read(cls, rpc: SolanaRpc, mint: Pubkey, ratio: Fraction) -> Self:
         """The token as the cluster has it; `NotFound` when there is no such mint."""
         (state,) = await rpc.accounts([mint], "confirmed")
         if state is None or len(state.data) < _MINT_BYTES:
             raise NotFound(f"the cluster knows no mint {mint}")
-        return cls(mint, state.owner, state.data[_DECIMALS_AT])
+        return cls(mint, state.owner, state.data[_DECIMALS_AT], ratio)
 
     def units(self, mwh: int) -> int:
-        """Base units of so many milliwatt-hours, at one token a kWh."""
-        if self.decimals < _MWH_DECIMALS:
-            raise NotFound(f"the mint has {self.decimals} decimals, too few for readings of six")
-        return int(mwh * 10 ** (self.decimals - _MWH_DECIMALS))
+        """Base units of so many milliwatt-hours; of what gives no whole number nothing is ever accepted."""
+        return int(mwh * self.ratio * Fraction(10) ** (self.decimals - _MWH_DECIMALS))
 
     async def held(self, rpc: SolanaRpc, wallets: Iterable[str]) -> dict[str, int]:
         """Base units that each wallet's associated account holds, final; 0 where there is no account."""

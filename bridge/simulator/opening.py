@@ -5,28 +5,38 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 from urllib.parse import urlencode
 
 from solders.pubkey import Pubkey
 
+from bridge.records import ReadingState
 from bridge.simulator.balances import Token
 from bridge.simulator.gateway import Gateway
 from bridge.solana.rpc import SolanaRpc
-from config.errors import Forbidden, MetawattError, NotFound, Unauthorized, Unavailable
+from config.errors import Forbidden, NotFound, Unauthorized, Unavailable
 
-TOKEN: Final = "/api/meters/token"  # noqa: S105 - a path
+TOKEN: Final = "/api/token"  # noqa: S105 - a path
 UNMINTED: Final = "/api/admin/meters/unminted"
 _PAGE: Final = 500
 _LOOKS: Final = 20
+_TO_COME: Final = (ReadingState.ACCEPTED, ReadingState.SIGNED, ReadingState.RETRY)
 
 
-async def token_of(gateway: Gateway) -> Pubkey | None:
-    """The mint that a node says its readings become; None when it does not say."""
+async def token_of(gateway: Gateway, rpc: SolanaRpc, mint: str | None = None) -> Token | None:
+    """The token that readings become: `mint`, else what the node says; None when it does not say.
+
+    Raises `NotFound` when the cluster does not know it, and `NotNow` while the node is not connected.
+    """
     try:
-        return Pubkey.from_string(str((await gateway.get(TOKEN)).get("mint")))
-    except (MetawattError, ValueError):
+        told = await gateway.get(TOKEN)
+    except NotFound:
+        told = {}
+    mint = mint or told.get("mint")
+    if mint is None:
         return None
+    return await Token.read(rpc, Pubkey.from_string(mint), Fraction(told.get("kwh_to_token_ratio", "1")))
 
 
 async def opening_of(gateway: Gateway, rpc: SolanaRpc, token: Token, wallets: Sequence[str]) -> dict[str, int]:
@@ -56,7 +66,7 @@ async def _pending(gateway: Gateway, wallets: set[str]) -> Counter[str]:
         except (Unauthorized, Forbidden, NotFound):
             return pending
         for reading in page["readings"]:
-            if reading["wallet_address"] in wallets:
+            if reading["wallet_address"] in wallets and reading["state"] in _TO_COME:
                 pending[reading["wallet_address"]] += int(Decimal(reading["kwh_amount"]) * 1_000_000)
         cursor = page.get("cursor")
         if cursor is None:
