@@ -54,7 +54,6 @@ async def _serve(host: str, port: int, data_dir: Path, slot_ms: int, programs: d
 
 async def _opened(stack: AsyncExitStack, data_dir: Path, slot_ms: int, programs: dict[Pubkey, bytes]) -> Cluster:
     store = SqliteStore(data_dir / CLUSTER_FILE)
-    stack.push_async_callback(store.close)
     cluster = Cluster(store, network="dev", slot_ms=slot_ms, now_ms=system_now_ms, programs=programs)
     await cluster.open()
     stack.push_async_callback(cluster.close)

@@ -132,4 +132,5 @@ _PARSERS: Final[dict[Pubkey, tuple[str, _Parser]]] = {
     known.ASSOCIATED_TOKEN: ("spl-associated-token-account", _associated),
     known.MEMO: ("spl-memo", _memo),
     known.MEMO_1: ("spl-memo", _memo),
+    known.MEMO_4: ("spl-memo", _memo),
 }
