@@ -47,13 +47,14 @@ class Around:
 
 
 def run(plan: Plan, around: Around) -> None:
-    """Simulate until all is counted, or Ctrl-C. Exit status 1 when tokens are not as they should be."""
+    """Simulate until all is counted, or Ctrl-C. Exit status 1 when readings could not be handed in, or tokens are
+    not as they should be."""
     if not asyncio.run(_simulate(plan, around, Console(highlight=False))):
         sys.exit(1)
 
 
 async def _simulate(plan: Plan, around: Around, console: Console) -> bool:
-    """Whether the balances are as expected, or are not to be had."""
+    """Whether all was handed in, and the balances are as expected or not to be had."""
     fleet = plan.fleet(system_now_ms)
     token = operator_token(around)
     gateway = Gateway(plan.url, token, endpoint=plan.endpoint, connections=2 * WORKERS)
@@ -61,16 +62,22 @@ async def _simulate(plan: Plan, around: Around, console: Console) -> bool:
         if token is not None:
             with bar("Registering meters", console) as moved:
                 await register_all(gateway, fleet, moved)
-        doing = Run(fleet, gateway, count=plan.count, readings_a_call=plan.readings_a_call)
+        doing = Run(
+            fleet,
+            gateway,
+            count=plan.count,
+            readings_a_call=plan.readings_a_call,
+            wait_secs=around.wait_secs,
+        )
         books = await _books(gateway, rpc, around, doing, sorted({meter.wallet for meter in fleet}))
         view = View(plan, doing, books)
         with Live(get_renderable=view, console=console, refresh_per_second=_FRAMES_A_SEC):
-            await _go(doing, books, around.wait_secs, view)
+            await _go(doing, books, view)
         console.print(summary(doing, books))
-        return books is None or not books.differences
+        return not doing.backlog and (books is None or not books.differences)
 
 
-async def _go(doing: Run, books: Books | None, wait_secs: float, view: View) -> None:
+async def _go(doing: Run, books: Books | None, view: View) -> None:
     """One Ctrl-C ends the readings, a second one the waiting for what is still to come."""
     stop, leave = asyncio.Event(), asyncio.Event()
 
@@ -82,7 +89,7 @@ async def _go(doing: Run, books: Books | None, wait_secs: float, view: View) -> 
         loop.add_signal_handler(number, interrupted)
     looking = asyncio.create_task(_look(books)) if books is not None else None
     try:
-        await doing.go(stop, leave, None if books is None else view.while_waiting(books.settle(wait_secs)))
+        await doing.go(stop, leave, view.waiting)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable
 from time import monotonic
 from typing import Final
 
@@ -37,10 +36,11 @@ class View:
             lines.append(held(self._books))
         return Group(*lines, Text(self._hint, style="dim"))
 
-    async def while_waiting(self, settled: Awaitable[None]) -> None:
-        """Say what is waited for."""
+    async def waiting(self) -> None:
+        """Say that no readings are taken any more, and wait for the tokens."""
         self._hint = "No more readings; waiting for tokens that are still to come. Ctrl-C ends it now."
-        await settled
+        if self._books is not None:
+            await self._books.settle()
 
     def _head(self) -> Text:
         plan = self._plan

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bridge.simulator.balances import Difference, Token, differences
-from bridge.simulator.gateway import Sleep
 from bridge.simulator.tally import Tally
 from bridge.solana.rpc import SolanaRpc
 from config.errors import Unavailable
@@ -43,16 +42,13 @@ class Books:
         """Read the balances."""
         self.actual = await self.token.held(self._rpc, self.wallets)
 
-    async def settle(self, timeout_secs: float, sleep: Sleep = asyncio.sleep) -> None:
-        """Read the balances until they are as expected, or the time is up. While the cluster does not answer they
-        stay as they were."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_secs
+    async def settle(self) -> None:
+        """Read the balances until they are as expected. While the cluster does not answer they stay as they
+        were."""
         while True:
-            await self.glance()
-            if not self.differences or loop.time() >= until:
+            if await self.glance() and not self.differences:
                 return
-            await sleep(_PAUSE_SECS)
+            await asyncio.sleep(_PAUSE_SECS)
 
     async def glance(self) -> bool:
         """Read the balances if they can be had."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from asyncio import TaskGroup
-from collections.abc import Awaitable, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 from bridge.simulator.backlog import Backlog, Due
 from bridge.simulator.gateway import Gateway, Sleep
@@ -16,6 +17,8 @@ from bridge.simulator.tally import Tally
 
 WORKERS: Final = 16
 BACKLOG: Final = 100_000
+
+Work: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Run:
@@ -30,6 +33,7 @@ class Run:
         count: int | None = None,
         readings_a_call: int = 1,
         backlog: int = BACKLOG,
+        wait_secs: float | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.tally = Tally()
@@ -38,26 +42,32 @@ class Run:
         self._fleet = fleet
         self._count = count
         self._sleep = sleep
+        self._wait_secs = wait_secs
         self._workers = [
             HandingIn(gateway, self.backlog, self.tally, self.following, readings_a_call) for _ in range(WORKERS)
         ]
         for meter in fleet:
             self.tally.kinds[meter.site.kind].meters += 1
 
-    async def go(self, stop: asyncio.Event, leave: asyncio.Event, settled: Awaitable[None] | None = None) -> None:
-        """Read and hand in until all intervals are counted, or `stop`; then hand in the rest and await `settled`,
-        or `leave`."""
+    async def go(self, stop: asyncio.Event, leave: asyncio.Event, settle: Work | None = None) -> None:
+        """Read and hand in until all intervals are counted, or `stop`; then hand in the rest, and `settle`, for
+        `wait_secs` at most, or until `leave`."""
         async with TaskGroup() as group:
             helpers = [group.create_task(worker.work()) for worker in self._workers]
             helpers.append(group.create_task(self.following.work()))
             try:
                 await _unless(stop, self._read_all())
-                await _unless(leave, self.backlog.emptied())
-                if settled is not None:
-                    await _unless(leave, settled)
+                await _unless(leave, self._end(settle))
             finally:
                 for helper in helpers:
                     helper.cancel()
+
+    async def _end(self, settle: Work | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_secs):
+                await self.backlog.emptied()
+                if settle is not None:
+                    await settle()
 
     async def _read_all(self) -> None:
         async with TaskGroup() as group:

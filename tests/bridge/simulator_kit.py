@@ -1,4 +1,4 @@
-"""A gateway on a free port of this machine: the real directory and intake, and faults that tests put before them."""
+"""A gateway on a free port: the real directory, intake and minter, and faults that tests put before them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from bridge.meters.looking import reading_key_of, reading_of
 from bridge.meters.meter import Status
 from bridge.meters.registration import Registration
 from bridge.meters.showing import meter_shown, reading_shown
+from bridge.minting.minting import Minting
+from bridge.minting.views import shown
 from bridge.records import READINGS
-from config.errors import MetawattError
-from store.port import Patch
+from config.errors import MetawattError, NotFound
+from store.port import Find, Patch
 from tests.bridge.readings_kit import Gateway
 
 ERRORS = {"NotFound": 404, "Forbidden": 403, "Unauthorized": 401, "Busy": 429}
@@ -40,6 +42,8 @@ class GatewayServer:
         self.faults: deque[Fault] = deque()
         self.calls = 0
         self.largest_batch = 0
+        self.minting: Minting | None = None
+        self.mint: str | None = None
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -52,6 +56,8 @@ class GatewayServer:
         app.router.add_post("/api/meters/submit-reading", self._submit)
         app.router.add_post("/api/meters/submit-readings", self._submit_many)
         app.router.add_get("/api/meters/readings/{id}", self._reading)
+        app.router.add_get("/api/token", self._token)
+        app.router.add_get("/api/admin/meters/unminted", self._unminted)
         app.router.add_post("/api/meters", self._register)
         app.router.add_get("/api/meters/{serial}", self._meter)
         app.router.add_post("/api/meters/{serial}/verify", self._verify)
@@ -67,7 +73,7 @@ class GatewayServer:
 
     async def mint_all(self) -> int:
         """Mark every reading as minted, as the minter does."""
-        page = await self.gateway.store.find(READINGS, _open())
+        page = await self.gateway.store.find(READINGS, Find("open", limit=1000))
         for reading in page.documents:
             changes = {"state": "minted", "open_ms": None, "attempt": bytes(64)}
             await self.gateway.store.commit([Patch(READINGS, reading["_id"], changes)])
@@ -106,6 +112,16 @@ class GatewayServer:
         reading = await reading_of(self.gateway.store, reading_key_of(request.match_info["id"]))
         return _json(reading_shown(reading))
 
+    async def _token(self, _request: web.Request) -> web.Response:
+        if self.mint is None:
+            raise NotFound
+        return _json({"mint": self.mint, "decimals": 9, "kwh_to_token_ratio": "1.0"})
+
+    async def _unminted(self, request: web.Request) -> web.Response:
+        assert self.minting is not None
+        page = await self.minting.unminted(3, request.query.get("cursor"))
+        return _json({"readings": [shown(row) for row in page.documents], "cursor": page.cursor})
+
     async def _register(self, request: web.Request) -> web.Response:
         registration = Registration.model_validate(orjson.loads(await request.read()))
         return _json(meter_shown(await self.gateway.directory.register(registration)), 201)
@@ -132,12 +148,6 @@ def _outcome(outcome: Taken | MetawattError) -> dict[str, Any]:
     if isinstance(outcome, Taken):
         return {"outcome": "accepted" if outcome.is_new else "repeated", **reading_shown(outcome.document)}
     return {"outcome": "refused", "code": outcome.code, "message": outcome.message}
-
-
-def _open() -> Any:
-    from store.port import Find
-
-    return Find("open", limit=1000)
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

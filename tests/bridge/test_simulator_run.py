@@ -256,6 +256,14 @@ async def test_leaving_ends_the_wait_for_a_gateway_that_is_gone(tmp_path, server
     assert len(run.backlog) == run.tally.total.waiting > 0
 
 
+async def test_waiting_for_a_gateway_that_is_gone_has_an_end(tmp_path, server, clock):
+    async with client_of(server, clock) as client:
+        fleet = await registered(client, plan_of(tmp_path, kind=SiteKind.WIND, seed=3), clock)
+        await server.stop()
+        run = Run(fleet, client, count=60, sleep=clock.sleep, wait_secs=0.2)
+        assert (await finished(run)).total.waiting == len(run.backlog) > 0
+
+
 async def test_a_full_backlog_drops_the_oldest_and_says_so():
     backlog = Backlog(2)
     assert await backlog.put("first") is None

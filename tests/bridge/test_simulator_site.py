@@ -1,6 +1,8 @@
 """Sun, wind and households: the shapes that make them believable, and that they tell the same twice."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
+from math import asin, degrees
 
 import pytest
 from hypothesis import given
@@ -33,7 +35,7 @@ def year_of(watts, step_hours=3):
 
 
 @pytest.mark.parametrize(
-    ("place", "day", "degrees"),
+    ("place", "day", "height"),
     [
         (BERLIN, "2026-06-21", 60.9),
         (BERLIN, "2026-12-21", 14.1),
@@ -41,10 +43,8 @@ def year_of(watts, step_hours=3):
         (SYDNEY, "2026-12-21", 79.5),
     ],
 )
-def test_the_sun_stands_as_high_at_noon_as_it_does(place, day, degrees):
-    from math import asin
-
-    assert asin(sine_of_height(place, noon(place, day))) * 180 / 3.14159 == pytest.approx(degrees, abs=1.0)
+def test_the_sun_stands_as_high_at_noon_as_it_does(place, day, height):
+    assert degrees(asin(sine_of_height(place, noon(place, day)))) == pytest.approx(height, abs=1.0)
 
 
 def test_there_is_no_sun_at_night_and_most_at_noon():
@@ -74,7 +74,7 @@ def test_wind_is_strong_at_times_calm_at_others_and_lasts():
     assert 6 < sum(speeds) / len(speeds) < 9
     assert min(speeds) < 2
     assert max(speeds) > 17
-    steps = [abs(one - other) for one, other in zip(speeds, speeds[1:], strict=False)]
+    steps = [abs(one - other) for one, other in pairwise(speeds)]
     spread = [abs(one - other) for one, other in zip(speeds, speeds[500:], strict=False)]
     assert sum(steps) / len(steps) < 0.4 * sum(spread) / len(spread)
 
