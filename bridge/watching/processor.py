@@ -174,6 +174,12 @@ class EventProcessor:
         """Whether the WebSocket is connected; False where there is none."""
         return self._notices is not None and self._notices.is_connected
 
+    @property
+    def read_slot(self) -> int | None:
+        """The final slot up to which every address was read; None before there is one."""
+        least = min((follower.read_slot for follower in self._followers), default=-1)
+        return None if least < 0 else least
+
     async def standings(self) -> list[Standing]:
         """Where each address is."""
         keys = [str(follower.watched.address) for follower in self._followers]
