@@ -141,19 +141,27 @@ class Mint:
         await self.store.close()
 
     def minter(
-        self, *, lease: Lease | None = None, steps: Steps | None = None, rpc: Any = None, **settings: Any
+        self,
+        *,
+        lease: Lease | None = None,
+        steps: Steps | None = None,
+        rpc: Any = None,
+        mode: MintMode | None = None,
+        has_faucet: bool = False,
+        **settings: Any,
     ) -> Minting:
         """A minter as a process of its own would have it: nothing in memory."""
         client = rpc or self.rpc
         return Minting(
             self.store if steps is None else Stepping(self.store, steps),  # type: ignore[arg-type]
             client if steps is None else Stepping(client, steps),  # type: ignore[arg-type]
-            self.mode,
+            mode or self.mode,
             self.signer,
             TokenizationSettings(**(self.settings | settings)),
             SolanaSettings(),
             self.clock,
             self.notices.append,
+            has_faucet=has_faucet,
             lease=lease,
         )
 

@@ -1,0 +1,165 @@
+"""A minter dies at every step, and several work at once: each reading is still minted exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from api.solana.server import SolanaServer
+from bridge.cluster.cluster import Cluster
+from bridge.minting.lease import NAME, TERM_MS, Lost, StoredLease
+from bridge.minting.minting import Minting
+from bridge.records import LEASES, READINGS
+from store.port import Find
+from store.sqlite import SqliteStore
+from tests.bridge.minting_kit import Crash, Mint, NoLease, Steps
+
+
+@pytest.fixture
+def slot_ms() -> int:
+    return 0
+
+
+@pytest.fixture
+async def mint(cluster: Cluster, solana: SolanaServer, tmp_path: Path) -> AsyncIterator[Mint]:
+    made = await Mint.open(cluster, solana.rpc_url, SqliteStore(tmp_path / "node.db", cache_mib=4))
+    yield made
+    await made.close()
+
+
+async def live(mint: Mint, minter: Minting, slots: int) -> bool:
+    """Rounds until all is minted; False when the minter died on the way."""
+    try:
+        await mint.until_minted(minter, slots=slots)
+    except Crash:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("fault", ["none", "drop", "lose", "fork"])
+async def test_a_crash_at_every_step(mint: Mint, fault: str) -> None:
+    """The points are all awaits on the store and the cluster, before and after each: before and after the signed
+    transactions are stored, before and after each send, and so on to the commit of what was found final."""
+    mint.settings = {"max_transactions_per_batch": 3}
+    crash_at = 0
+    survived = False
+    while not survived:
+        crash_at += 1 if fault == "none" else 3
+        await mint.accept(5)
+        if fault in ("drop", "lose"):
+            mint.cluster.faults.set(**{f"{fault}_next": 1})  # type: ignore[arg-type]
+        doomed = mint.minter(lease=NoLease(), steps=Steps(crash_at))
+        survived = await live(mint, doomed, slots=12)
+        if fault == "fork":
+            await mint.cluster.fork(6, True)
+        await mint.until_minted(mint.minter(lease=NoLease()), slots=12)
+        mint.cluster.faults.set(drop_next=0, lose_next=0)
+    assert crash_at > 25
+    await mint.check()
+
+
+async def test_crash_after_crash(mint: Mint) -> None:
+    """Each successor dies, too, a little later than the one before; the last one finishes."""
+    await mint.accept(7)
+    for crash_at in range(1, 30, 2):
+        doomed = mint.minter(lease=NoLease(), steps=Steps(crash_at))
+        if await live(mint, doomed, slots=3):
+            break
+        await mint.pass_slots(2)
+    await mint.until_minted(mint.minter())
+    await mint.check()
+
+
+# Several at once
+
+
+async def test_two_workers_without_a_lease(mint: Mint) -> None:
+    await mint.accept(60)
+    workers = [mint.minter(lease=NoLease(), batch_size=9) for _ in range(3)]
+    for _ in range(40):
+        await asyncio.gather(*(worker.round() for worker in workers))
+        await mint.pass_slots(7)
+        if not await mint.store.count(READINGS, Find("open")):
+            break
+    await mint.pass_slots()
+    await mint.check()
+
+
+async def test_two_workers_on_stores_that_know_nothing_of_each_other(
+    mint: Mint, solana: SolanaServer, tmp_path: Path
+) -> None:
+    """A restored backup beside the original: only the guards on the chain are common to both."""
+    await mint.accept(20)
+    other = Mint(mint.cluster, mint.rpc, SqliteStore(tmp_path / "copy.db", cache_mib=4), mint.signer, mint.mode)
+    await other.store.open((READINGS, *_others()))
+    await other.accept(20)
+    assert [row["_id"] for row in await other.rows()] == [row["_id"] for row in await mint.rows()]
+    for _ in range(14):
+        await asyncio.gather(mint.minter(lease=NoLease()).round(), other.minter(lease=NoLease()).round())
+        await mint.pass_slots(12)
+        other.clock.now_ms = mint.clock.now_ms
+    await mint.check()
+    await other.check()
+    assert [row["attempt"] for row in await other.rows()] == [row["attempt"] for row in await mint.rows()]
+    await other.store.close()
+
+
+def _others() -> list[object]:
+    from bridge.records import BRIDGE_COLLECTIONS
+
+    return [each for each in BRIDGE_COLLECTIONS if each is not READINGS]
+
+
+# The lease
+
+
+async def test_one_holder_at_a_time(mint: Mint) -> None:
+    first, second = (StoredLease(mint.store, mint.clock) for _ in range(2))
+    assert await first.hold()
+    assert not await second.hold()
+    mint.clock.now_ms += TERM_MS - 1
+    assert await first.hold(), "renewed"
+    mint.clock.now_ms += TERM_MS - 1
+    assert not await second.hold()
+    mint.clock.now_ms += 1
+    assert await second.hold()
+    assert (first.fence, second.fence) == (1, 2)
+    with pytest.raises(Lost):
+        await first.demand()
+    assert not await first.hold()
+    await second.release()
+    assert await first.hold()
+    assert first.fence == 3
+
+
+async def test_many_ask_at_once_and_one_is_given_it(mint: Mint) -> None:
+    leases = [StoredLease(mint.store, mint.clock) for _ in range(8)]
+    assert sum(await asyncio.gather(*(lease.hold() for lease in leases))) == 1
+    mint.clock.now_ms += TERM_MS
+    assert sum(await asyncio.gather(*(lease.hold() for lease in leases))) == 1
+
+
+async def test_a_holder_that_was_fenced_out_stores_nothing(mint: Mint) -> None:
+    """It is stopped between its look at the readings and its commit, for longer than its term."""
+    keys = await mint.accept(5)
+    sleeper = mint.minter()
+    await sleeper.round()
+    await mint.accept(5)
+    mint.clock.now_ms += TERM_MS
+    successor = StoredLease(mint.store, mint.clock)
+    # The sleeper holds what it believes to be its lease until it asks for its term again.
+    sleeper._lease._held = type(sleeper._lease._held)(1, mint.clock.now_ms + TERM_MS)  # type: ignore[attr-defined]
+    assert await successor.hold()
+    before = await mint.attempts()
+    with pytest.raises(Lost):
+        await sleeper.round()
+    assert await mint.attempts() == before
+    row = await mint.store.get(LEASES, NAME)
+    assert row is not None and row["fence"] == 2
+    await successor.release()
+    await mint.until_minted(mint.minter())
+    assert set(await mint.states(keys)) == {"minted"}
+    await mint.check()
