@@ -76,7 +76,7 @@ class Conflicts:
                 await self._store.commit(writes)
             except Conflict:
                 continue
-            log.warning("readings conflict", meter=reading["meter"], reading=reading_id(reading["_id"]))
+            _log(first, reading)
             raise ReadingConflicts()
         raise Busy("Too many readings of this interval at once", ErrorCode.OVERLOADED)
 
@@ -148,6 +148,20 @@ class Conflicts:
         kept = {name: second[name] for name in second if name not in ("_id", "conflicts")}
         replaced = _conflict(first) | {"open_ms": None, "decision": "replaced"}
         return kept | _free(self._now_ms()), [Insert(CONFLICTS, replaced, keep=True)]
+
+
+def _log(first: Document, second: Document) -> None:
+    """With all that a second reading says: beyond the bound it is kept nowhere else."""
+    log.warning(
+        "readings conflict",
+        reading=reading_id(first["_id"]),
+        meter=second["meter"],
+        state=first["state"],
+        first_kwh=first["kwh"],
+        kwh=second["kwh"],
+        timestamp=second["timestamp"],
+        signature=second["signature"],
+    )
 
 
 def _conflict(reading: Document) -> Document:
