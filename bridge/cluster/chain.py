@@ -186,8 +186,13 @@ class Chain:
         tip = self.slots.tip
         self.recent.forget(min(tip - UNDO_SLOTS, self.durable))
         self.undo.forget(min(tip - UNDO_SLOTS, self.header.root))
-        oldest = self.slots.back_from(tip, BLOCKHASH_AGE + 1)[-1]
-        self.statuses.remove(0, oldest - 1)
+        self.statuses.remove(0, self.oldest_to_keep - 1)
+
+    @property
+    def oldest_to_keep(self) -> int:
+        """The oldest block whose blockhash may still be used; its transactions and later ones could be sent
+        again."""
+        return self.slots.back_from(self.slots.tip, BLOCKHASH_AGE + 1)[-1]
 
     # Back
 

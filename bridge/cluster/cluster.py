@@ -27,6 +27,7 @@ from bridge.cluster.history import History
 from bridge.cluster.journal import Journal
 from bridge.cluster.restoring import restored
 from bridge.cluster.sending import Sending
+from bridge.cluster.slots import BLOCKHASH_AGE
 from bridge.solana.rpc import Blockhash, Commitment
 from config.errors import BadRequest, ErrorCode, MetawattError, Unavailable
 from overlay.clock import NowMs
@@ -260,10 +261,13 @@ class Cluster:
         return self._open.chain.fork(depth, drop)
 
     async def prune(self, before_slot: int) -> int:
-        """Forget the transactions and blocks before a slot that is final; the new `first_available`."""
+        """Forget the transactions before a slot; the new `first_available`. The accounts stay as they are.
+
+        Raises BadRequest for one of the last 150 blocks, whose transactions must not land again.
+        """
         chain = self._open.chain
-        if before_slot > min(self.slot("finalized"), chain.recent.floor):
-            raise BadRequest("only what is long final can be forgotten")
+        if before_slot > chain.oldest_to_keep:
+            raise BadRequest(f"only what is older than {BLOCKHASH_AGE} blocks can be forgotten")
         first = chain.header.first_available
         if before_slot > first:
             chain.header = replace(chain.header, first_available=before_slot)

@@ -13,7 +13,7 @@ from bridge.cluster.envelope import Envelope
 from bridge.cluster.executed import Executed
 from bridge.cluster.journal import Journal
 from bridge.cluster.runtime import Runtime
-from bridge.cluster.slots import BLOCKHASH_AGE, Slots
+from bridge.cluster.slots import Slots
 from overlay.clock import NowMs
 
 _log = structlog.get_logger(__name__)
@@ -48,8 +48,7 @@ async def _read_accounts(chain: Chain, journal: Journal) -> None:
 
 async def _read_statuses(chain: Chain, journal: Journal) -> None:
     """Of the blocks whose transactions could still be sent again."""
-    oldest = chain.slots.back_from(chain.slots.tip, BLOCKHASH_AGE + 1)[-1]
-    async for executed in journal.landed(oldest, chain.header.root):
+    async for executed in journal.landed(chain.oldest_to_keep, chain.header.root):
         chain.statuses.add(executed.signature, executed.slot, executed.error)
 
 
