@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from solders.signature import Signature
 
 from bridge.meters.looking import reading_of
 from bridge.meters.paging import Listed, listed
-from bridge.minting.retry import ASKED_MS, NEVER_MS
 from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState, reading_id
 from store.port import Document, Find, Store
 
@@ -70,25 +67,3 @@ def _status(row: Document, attempt: Document | None) -> MintingStatus:
         row["submitted_ms"],
         row["minted_ms"],
     )
-
-
-def shown(row: Document) -> Mapping[str, Any]:
-    """A reading of a list: its fields by the gateway's names, and what the minter knows of it."""
-    signature = row.get("attempt")
-    retry_ms = row["retry_ms"]
-    return {
-        "reading_id": reading_id(row["_id"]),
-        "meter_serial": row["meter"],
-        "wallet_address": row["wallet"],
-        "kwh_amount": row["kwh"],
-        "reading_timestamp": row["timestamp"],
-        "tokens": row["units"],
-        "state": row["state"],
-        "attempts": row["attempts"],
-        "error_message": row.get("error"),
-        "transaction_signature": None if signature is None else str(Signature.from_bytes(signature)),
-        "submitted_ms": row["submitted_ms"],
-        "due_ms": row["due_ms"],
-        "is_dead": retry_ms == NEVER_MS,
-        "is_asked_for": row["due_ms"] == ASKED_MS,
-    }

@@ -200,6 +200,13 @@ class Mint:
             "slot": None,
             "held_for": None,
             "conflicts": 0,
+            "public_key": str(wallet(1)),
+            "format": "gridtokenx",
+            "name": meter,
+            "measured": {},
+            "user_id": None,
+            "account_id": None,
+            "device_id": None,
         }
 
     async def change(self, key: bytes, **changes: Any) -> None:
