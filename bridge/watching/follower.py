@@ -22,6 +22,8 @@ from store.port import Conflict, Store, Write
 
 _STORED_EVERY_SLOTS: Final = 1000
 _MOST_SKIPPED: Final = 100
+_ENOUGH_SILENCES: Final = 30
+"""So many rounds in a row must have told of nothing, where no transaction shows that the history is whole."""
 
 Progress: TypeAlias = Callable[[int, int], Awaitable[None]]
 """Told of how many transactions were applied, and of the slot of the last one."""
@@ -67,6 +69,7 @@ class Follower:
         self._stored: Cursor | None = None
         self._place: Cursor | None = None
         self._misses = 0
+        self._silences = 0
 
     @property
     def cursor(self) -> Cursor | None:
@@ -87,6 +90,7 @@ class Follower:
             self._place = await self._after_miss(self._place, final_slot, miss)
             count = await self._apply_after(self._place)
         self._misses = 0
+        self._silences = 0 if count else self._silences + 1
         await self._complete(final_slot)
         return count
 
@@ -94,13 +98,15 @@ class Follower:
         """Apply what is after `from_slot` anew, beginning at `at_slot`, where an earlier try came to. The cursor
         stays where it is, unless this closes a gap."""
         last = prior = None
-        async with aclosing(self._history.after(Cursor.after_slot(at_slot - 1))) as pages:
+        place = Cursor.after_slot(at_slot - 1)
+        async with aclosing(self._history.after(place, is_doubtful=True)) as pages:
             async for page in pages:
                 for start in range(0, len(page), CHUNK):
                     entries = page[start : start + CHUNK]
                     await self._apply_anew(entries)
                     await progress(len(entries), entries[-1].slot)
                 last, prior = page[-1], page[-2] if len(page) > 1 else last
+        self._demand_up_to_cursor(at_slot, -1 if last is None else last.slot)
         if last is not None and self._closes_gap(from_slot):
             await self._move(Cursor.after_slot(-1).at(last, prior))
             self.gap, self._misses = None, 0
@@ -115,6 +121,14 @@ class Follower:
         await self._move(Cursor.after_slot(first_slot - 1), skipped=skipped[-_MOST_SKIPPED:])
         self.gap, self._misses = None, 0
         log.warning("history skipped", address=self.watched.name, after_slot=after, to_slot=first_slot)
+
+    def _demand_up_to_cursor(self, at_slot: int, last_slot: int) -> None:
+        """What was applied once must be in the history again."""
+        cursor = self._stored
+        if self.gap is not None or cursor is None or cursor.signature is None or cursor.slot < at_slot:
+            return
+        if last_slot < cursor.slot:
+            raise CursorNotMet(f"the history ends at slot {last_slot}, before {cursor.signature}")
 
     # The cursor
 
@@ -137,13 +151,15 @@ class Follower:
         self._stored = self._place = cursor
 
     async def _complete(self, final_slot: int) -> None:
+        """Now and then, keep that nothing happened for long: a node that forgets must not make a gap of it."""
         self.read_slot = final_slot
-        cursor, whole_slot = self._stored, final_slot - LAG_SLOTS
-        # Only the sight of its own last transaction proves that a quiet address was quiet.
-        if cursor is None or cursor.signature is None:
+        place, whole_slot = self._place, final_slot - LAG_SLOTS
+        if place is None or whole_slot - place.whole_slot < _STORED_EVERY_SLOTS:
             return
-        if whole_slot - cursor.whole_slot >= _STORED_EVERY_SLOTS:
-            await self._move(replace(cursor, whole_slot=whole_slot))
+        if place.signature is not None:
+            await self._move(replace(place, whole_slot=whole_slot))
+        elif place.whole_slot >= 0 and self._silences >= _ENOUGH_SILENCES:
+            await self._move(Cursor.after_slot(whole_slot))
 
     # Applying
 

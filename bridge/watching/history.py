@@ -50,13 +50,16 @@ class History:
         self._address = address
         self._page_size = page
 
-    async def after(self, cursor: Cursor) -> AsyncGenerator[list[SeenSignature], None]:
+    async def after(
+        self, cursor: Cursor, *, is_doubtful: bool = False
+    ) -> AsyncGenerator[list[SeenSignature], None]:
         """Pages of final entries after the cursor, oldest first, failed ones among them. Raises `CursorNotMet`,
-        or Unavailable when the cluster contradicts itself; what was handed out before stays true."""
+        or Unavailable when the cluster contradicts itself; what was handed out before stays true. With
+        `is_doubtful`, "nothing at all" is asked again, too."""
         spans: list[_Span] = []
         newest: list[SeenSignature] = []
         oldest: list[SeenSignature] = []
-        async for before, oldest in self._back(cursor):
+        async for before, oldest in self._back(cursor, is_doubtful=is_doubtful):
             newest = newest if spans else oldest
             spans.append(_Span(before, oldest[-1].signature, len(oldest)))
         if len(spans) > 1:
@@ -67,12 +70,15 @@ class History:
         if spans:
             yield newest[::-1]
 
-    async def _back(self, cursor: Cursor) -> AsyncIterator[tuple[Signature | None, list[SeenSignature]]]:
+    async def _back(
+        self, cursor: Cursor, *, is_doubtful: bool
+    ) -> AsyncIterator[tuple[Signature | None, list[SeenSignature]]]:
         """Pages newest first, each with the `before` that it was asked with."""
         before: Signature | None = None
         last_slot: int | None = None
         while True:
-            page = await self._page(before, cursor)
+            is_end_by_silence = cursor.signature is None and (is_doubtful or before is not None)
+            page = await self._page(before, cursor, _END_ASKED if is_end_by_silence else 1)
             if not page:
                 _demand_by_slot(cursor)
                 return
@@ -84,16 +90,15 @@ class History:
                 return
             before, last_slot = page[-1].signature, page[-1].slot
 
-    async def _page(self, before: Signature | None, cursor: Cursor) -> list[SeenSignature]:
-        """A page; an empty one is asked for again where it would be taken for the history's end."""
-        is_end_by_silence = cursor.signature is None and before is not None
-        for _ in range(_END_ASKED if is_end_by_silence else 1):
+    async def _page(self, before: Signature | None, cursor: Cursor, tries: int) -> list[SeenSignature]:
+        """A page; empty only when it was so `tries` times."""
+        for _ in range(tries):
             page = await self._rpc.signatures_for(
                 self._address, before=before, until=cursor.prior, limit=self._page_size
             )
             if page:
-                break
-        return page
+                return page
+        return []
 
     async def _again(self, span: _Span) -> list[SeenSignature]:
         page = await self._rpc.signatures_for(self._address, before=span.before, limit=span.count)
