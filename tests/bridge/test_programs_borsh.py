@@ -90,7 +90,7 @@ def has_nested_option(kind: Type) -> bool:
     return isinstance(kind, Array | Vector) and has_nested_option(kind.item)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_what_is_encoded_is_decoded_again(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(KINDS.filter(lambda kind: not has_nested_option(kind)), max_size=4))
@@ -106,7 +106,7 @@ def test_what_is_encoded_is_decoded_again(data: st.DataObject) -> None:
             decode(struct, TYPES, encoded[:-1])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(KINDS, st.binary(max_size=200))
 def test_hostile_bytes_raise_nothing_else(kind: Type, data: bytes) -> None:
     struct = Struct((Field("value", kind),))
@@ -118,7 +118,7 @@ def test_hostile_bytes_raise_nothing_else(kind: Type, data: bytes) -> None:
         assert encode(struct, TYPES, values) == data
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(["energy_token", "registry", "oracle", "governance"]),
     st.integers(0, 40),

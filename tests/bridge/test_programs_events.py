@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
@@ -238,6 +238,7 @@ LINES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(LINES | st.text(max_size=80) | st.text(max_size=40).map(lambda text: f"Program data: {text}")))
 def test_hostile_logs_raise_nothing(logs: list[str]) -> None:
     logged_events(logs, IDLS)

@@ -6,7 +6,7 @@ import struct
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from solders.hash import Hash
 from solders.instruction import AccountMeta, CompiledInstruction, Instruction
@@ -221,6 +221,7 @@ def test_what_cannot_be_read_is_told_and_passed_over(data: bytes, accounts: tupl
     assert movements(seen_of(data, accounts), MINT).problems
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=80) | st.binary(max_size=80).map(lambda data: b"\xff" + data),
     st.lists(st.integers(0, 12), max_size=12),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import base58
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
@@ -225,7 +225,7 @@ def test_nobody_else_can_use_up_a_marker(chain: Chain, mode: OwnMint) -> None:
     assert chain.run([forged], [stranger]).error is not None
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None)
 @given(
     st.tuples(st.text(max_size=64), st.integers(0, 2**63)), st.tuples(st.text(max_size=64), st.integers(0, 2**63))
 )

@@ -106,6 +106,7 @@ def test_the_legacy_encoding_is_the_shorter_one() -> None:
     assert len(serialised(one.instructions)) == len(bytes(other)) - 2
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(0, 200), st.integers(0, 40))
 def test_sizes_are_right_where_lengths_need_a_second_byte(data: int, accounts: int, instructions: int) -> None:
     key = Pubkey.from_bytes(bytes(range(32)))
