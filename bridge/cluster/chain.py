@@ -33,6 +33,7 @@ from store.port import Write
 FINAL_SLOTS: Final = 31
 """A block is final so many slots after its own."""
 
+_RECENT_SLOTS: Final = 40
 _RESERVED_SLOTS: Final = 16
 _SLOT_HASHES: Final = 512
 _TIMES: Final = 512
@@ -184,7 +185,7 @@ class Chain:
     def forget_old(self) -> None:
         """Let go of what is durable and long final."""
         tip = self.slots.tip
-        self.recent.forget(min(tip - UNDO_SLOTS, self.durable))
+        self.recent.forget(min(tip - _RECENT_SLOTS, self.durable))
         self.undo.forget(min(tip - UNDO_SLOTS, self.header.root))
         self.statuses.remove(0, self.oldest_to_keep - 1)
 

@@ -81,7 +81,11 @@ class Cluster:
 
     async def open(self) -> None:
         """Open the store, restore the accounts at the last root, execute the blocks after it, start slots."""
-        chain = await restored(self._journal, self._programs, self._now_ms)
+        try:
+            chain = await restored(self._journal, self._programs, self._now_ms)
+        except BaseException:
+            await self._journal.close()
+            raise
         chain.emit = self._tell
         self._parts = _Parts(
             chain, History(chain, self._journal, self.faults), Accounts(chain), Sending(chain, self.faults)
@@ -97,9 +101,11 @@ class Cluster:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
-        async with self._closing:
-            await self._journal.commit(parts.chain.close_tip(is_last=True))
-        await self._journal.close()
+        try:
+            async with self._closing:
+                await self._journal.commit(parts.chain.close_tip(is_last=True))
+        finally:
+            await self._journal.close()
 
     # Slots and blocks
 

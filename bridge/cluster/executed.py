@@ -1,10 +1,14 @@
-"""What the cluster keeps and tells of a transaction, a block and a simulation."""
+"""What the cluster keeps and tells of a transaction, a block and a simulation.
+
+What is stored of a transaction is these structures, as arrays: fields may be added at their ends only.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from solders.account import Account
 from solders.hash import Hash
 from solders.pubkey import Pubkey
@@ -13,8 +17,7 @@ from solders.signature import Signature
 from bridge.solana.rpc import Commitment
 
 
-@dataclass(frozen=True, slots=True)
-class TokenHolding:
+class TokenHolding(Struct, frozen=True, array_like=True):
     """What a token account of a transaction held before or after it; `account` indexes into its keys."""
 
     account: int
@@ -25,8 +28,7 @@ class TokenHolding:
     decimals: int
 
 
-@dataclass(frozen=True, slots=True)
-class InnerCall:
+class InnerCall(Struct, frozen=True, array_like=True):
     """An instruction that a program called; indexes are into the transaction's keys."""
 
     program: int
@@ -35,14 +37,12 @@ class InnerCall:
     stack_height: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnData:
+class ReturnData(Struct, frozen=True, array_like=True):
     program: Pubkey
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(Struct, frozen=True, array_like=True):
     """A transaction that landed, successful or failed.
 
     `error` is Solana's own JSON (`"AccountInUse"`, `{"InstructionError": [0, {"Custom": 1}]}`), None when it

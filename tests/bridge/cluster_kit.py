@@ -28,10 +28,12 @@ from solders.transaction import VersionedTransaction
 from spl.token import models
 from spl.token.constants import MINT_LEN, TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 from spl.token.instructions import (
+    burn_checked,
     create_idempotent_associated_token_account,
     get_associated_token_address,
     initialize_mint2,
     mint_to_checked,
+    transfer_checked,
 )
 
 from bridge.cluster.cluster import Cluster
@@ -175,6 +177,31 @@ class TokenBench:
                 mint=self.mint.pubkey(),
                 dest=self.address(owner),
                 mint_authority=authority or self.bench.payer.pubkey(),
+                amount=units,
+                decimals=DECIMALS,
+            )
+        )
+
+    def transfer(self, source: Pubkey, target: Pubkey, units: int) -> Instruction:
+        return transfer_checked(
+            models.TransferCheckedParams(
+                program_id=self.program,
+                mint=self.mint.pubkey(),
+                source=self.address(source),
+                dest=self.address(target),
+                owner=source,
+                amount=units,
+                decimals=DECIMALS,
+            )
+        )
+
+    def burn(self, owner: Pubkey, units: int) -> Instruction:
+        return burn_checked(
+            models.BurnCheckedParams(
+                program_id=self.program,
+                mint=self.mint.pubkey(),
+                account=self.address(owner),
+                owner=owner,
                 amount=units,
                 decimals=DECIMALS,
             )

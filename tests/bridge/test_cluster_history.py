@@ -102,6 +102,7 @@ async def test_old_statuses_need_the_history(tmp_path: Path) -> None:
 async def test_pruned_history_is_told_as_a_gap(tmp_path: Path) -> None:
     async with opened(tmp_path) as cluster:
         sent = await _filled(cluster)
+        await cluster.advance(80)
         assert cluster.first_available == 0
         assert await cluster.prune(11) == 11
         assert await cluster.prune(5) == 11

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 from solders.instruction import AccountMeta, Instruction
+from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import CreateAccountParams, create_account
 from spl.token import models
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 from spl.token.instructions import (
-    burn_checked,
     initialize_multisig2,
     mint_to_checked,
     set_authority,
-    transfer_checked,
 )
 
 from bridge.cluster.runtime import MEMO, MEMO_NEWEST, MEMO_V1
@@ -36,21 +35,8 @@ async def test_a_token_lives_and_its_records_add_up(tmp_path: Path, program: Pub
         assert [index for index, _ in made.inner] == [0, 1]
         assert all(call.stack_height == 2 for _, calls in made.inner for call in calls)
         minted = await bench.must([memo("minted"), token.mint_to(alice.pubkey(), 10_500)])
-        common = {"program_id": program, "mint": token.mint.pubkey(), "decimals": DECIMALS}
-        moved = transfer_checked(
-            models.TransferCheckedParams(
-                source=token.address(alice.pubkey()),
-                dest=token.address(bob.pubkey()),
-                owner=alice.pubkey(),
-                amount=1_500,
-                **common,
-            )
-        )
-        burned = burn_checked(
-            models.BurnCheckedParams(
-                account=token.address(alice.pubkey()), owner=alice.pubkey(), amount=4_000, **common
-            )
-        )
+        moved = token.transfer(alice.pubkey(), bob.pubkey(), 1_500)
+        burned = token.burn(alice.pubkey(), 4_000)
         last = await bench.must([moved, burned], alice)
         assert (token.supply(), token.held(alice.pubkey()), token.held(bob.pubkey())) == (6_500, 5_000, 1_500)
         assert [each.units for each in minted.pre_tokens] == [0]
@@ -85,16 +71,7 @@ async def test_more_than_is_held_cannot_be_burned(tmp_path: Path) -> None:
         await bench.fund()
         token = await TokenBench.made(bench)
         await bench.must([token.create(bench.payer.pubkey()), token.mint_to(bench.payer.pubkey(), 5)])
-        burned = burn_checked(
-            models.BurnCheckedParams(
-                program_id=token.program,
-                mint=token.mint.pubkey(),
-                account=token.address(bench.payer.pubkey()),
-                owner=bench.payer.pubkey(),
-                amount=6,
-                decimals=DECIMALS,
-            )
-        )
+        burned = token.burn(bench.payer.pubkey(), 6)
         failed = await bench.done([memo("too much"), burned])
         assert failed.error == {"InstructionError": [1, {"Custom": 1}]}
         assert failed.pre_lamports[0] - failed.post_lamports[0] == failed.fee == 5_000
@@ -140,6 +117,32 @@ async def test_a_marker_can_be_taken_once(tmp_path: Path) -> None:
         assert [each.error is None for each in history] == [False, True]
 
 
+async def _given_to_a_multisig(token: TokenBench, multisig: Keypair, keys: list[Keypair]) -> None:
+    """From now on two of `keys` mint."""
+    bench, payer = token.bench, token.bench.payer.pubkey()
+    created = create_account(
+        CreateAccountParams(
+            from_pubkey=payer,
+            to_pubkey=multisig.pubkey(),
+            lamports=bench.cluster.rent_exempt_lamports(_MULTISIG_BYTES),
+            space=_MULTISIG_BYTES,
+            owner=TOKEN_PROGRAM_ID,
+        )
+    )
+    signers = [key.pubkey() for key in keys]
+    parameters = models.InitializeMultisig2Params(
+        program_id=TOKEN_PROGRAM_ID, multisig=multisig.pubkey(), m=2, signers=signers
+    )
+    given = models.SetAuthorityParams(
+        program_id=TOKEN_PROGRAM_ID,
+        account=token.mint.pubkey(),
+        authority=models.AuthorityType.MINT_TOKENS,
+        current_authority=payer,
+        new_authority=multisig.pubkey(),
+    )
+    await bench.must([created, initialize_multisig2(parameters), set_authority(given)], multisig)
+
+
 @pytest.mark.parametrize(
     ("count", "error"), [(1, {"InstructionError": [0, "MissingRequiredSignature"]}), (2, None)]
 )
@@ -148,48 +151,20 @@ async def test_a_multisig_mints_with_enough_signatures(tmp_path: Path, count: in
     async with opened(tmp_path) as cluster:
         bench = Bench(cluster)
         await bench.fund()
-        token = await TokenBench.made(bench)
-        payer = bench.payer.pubkey()
-        created = create_account(
-            CreateAccountParams(
-                from_pubkey=payer,
-                to_pubkey=multisig.pubkey(),
-                lamports=cluster.rent_exempt_lamports(_MULTISIG_BYTES),
-                space=_MULTISIG_BYTES,
-                owner=TOKEN_PROGRAM_ID,
-            )
-        )
-        started = initialize_multisig2(
-            models.InitializeMultisig2Params(
-                program_id=TOKEN_PROGRAM_ID,
-                multisig=multisig.pubkey(),
-                m=2,
-                signers=[key.pubkey() for key in keys],
-            )
-        )
-        given = set_authority(
-            models.SetAuthorityParams(
-                program_id=TOKEN_PROGRAM_ID,
-                account=token.mint.pubkey(),
-                authority=models.AuthorityType.MINT_TOKENS,
-                current_authority=payer,
-                new_authority=multisig.pubkey(),
-            )
-        )
-        await bench.must([created, started, given, token.create(payer)], multisig)
+        token, payer = await TokenBench.made(bench), bench.payer.pubkey()
+        await bench.must([token.create(payer)])
+        await _given_to_a_multisig(token, multisig, keys)
         signers = [keys[0], keys[2]][:count]
-        minted = mint_to_checked(
-            models.MintToCheckedParams(
-                program_id=TOKEN_PROGRAM_ID,
-                mint=token.mint.pubkey(),
-                dest=token.address(payer),
-                mint_authority=multisig.pubkey(),
-                amount=77,
-                decimals=DECIMALS,
-                signers=[key.pubkey() for key in signers],
-            )
+        minted = models.MintToCheckedParams(
+            program_id=TOKEN_PROGRAM_ID,
+            mint=token.mint.pubkey(),
+            dest=token.address(payer),
+            mint_authority=multisig.pubkey(),
+            amount=77,
+            decimals=DECIMALS,
+            signers=[key.pubkey() for key in signers],
         )
-        done = await bench.done([minted], *signers)
+        done = await bench.done([mint_to_checked(minted)], *signers)
         assert done.error == error
         assert token.supply() == (0 if error else 77)
 
