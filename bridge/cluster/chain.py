@@ -56,7 +56,7 @@ class Chain:
         self.emit: Callable[[Event], None] = lambda event: None
         self._now_ms = now_ms
         self._late: dict[int, list[Envelope]] = {}
-        self._undone: list[Write] = []
+        self._carried: list[Write] = []
 
     # Reading
 
@@ -166,21 +166,21 @@ class Chain:
         """
         tip, landed = self.slots.tip, self.recent.block(self.slots.tip)
         must_reserve = tip >= self.header.reserved
-        if not (landed or self._undone or must_reserve or is_last):
+        if not (landed or self._carried or must_reserve or is_last):
             return []
         root = self.slots.at_or_before(max(0, tip + 1 - FINAL_SLOTS))
         changed = self.undo.changed(self.header.root + 1, root)
         accounts = {address: self.account_at(address, root) for address in changed}
         reserved = tip + _RESERVED_SLOTS if must_reserve else self.header.reserved
         self.header = replace(self.header, root=max(root, self.header.root), reserved=tip if is_last else reserved)
-        writes, self._undone = self._undone, []
+        writes, self._carried = self._carried, []
         if landed:
             writes += block_writes(landed)
         return [*writes, *account_writes(accounts), self.header.write()]
 
     def carry(self, writes: Sequence[Write]) -> None:
         """These could not be stored; the next commit begins with them."""
-        self._undone = [*writes, *self._undone]
+        self._carried = [*writes, *self._carried]
 
     def forget_old(self) -> None:
         """Let go of what is durable and long final."""
@@ -221,8 +221,8 @@ class Chain:
             self.runtime.put(address, account)
         self.statuses.remove(first, last)
         self.header = replace(self.header, transactions=self.header.transactions - len(undone))
-        self._undone += taken_out(each for each in undone if each.slot < last)
-        self._undone += skip_writes(first, last, self.slots.skip(first, last))
+        self._carried += taken_out(each for each in undone if each.slot < last)
+        self._carried += skip_writes(first, last, self.slots.skip(first, last))
         return undone
 
     def _fork_range(self, depth: int) -> tuple[int, tuple[int, ...]]:
