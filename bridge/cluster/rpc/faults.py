@@ -5,9 +5,8 @@ They leave the room as they are: a client of Solana knows these numbers, and not
 
 from __future__ import annotations
 
-import re
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any
 
 
 class RpcCode(IntEnum):
@@ -22,6 +21,7 @@ class RpcCode(IntEnum):
     PREFLIGHT_FAILED = -32002
     SIGNATURE_FAILED = -32003
     BLOCK_NOT_AVAILABLE = -32004
+    NODE_UNHEALTHY = -32005
     SLOT_SKIPPED = -32009
     UNSUPPORTED_VERSION = -32015
     MIN_CONTEXT_SLOT = -32016
@@ -45,36 +45,3 @@ class RpcFault(Exception):
 def invalid(message: str) -> RpcFault:
     """Parameters that cannot be read."""
     return RpcFault(RpcCode.INVALID_PARAMS, message)
-
-
-_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_SENTENCES: Final = {
-    "AccountNotFound": "Attempt to debit an account but found no record of a prior credit.",
-    "AlreadyProcessed": "This transaction has already been processed",
-    "InsufficientFundsForFee": "Insufficient funds for fee",
-    "SignatureFailure": "Transaction did not pass signature verification",
-    "SanitizeFailure": "Transaction failed to sanitize accounts offsets correctly",
-    "ProgramAccountNotFound": "Attempt to load a program that does not exist",
-    "MissingRequiredSignature": "missing required signature for instruction",
-    "InvalidAccountData": "invalid account data for instruction",
-    "InvalidInstructionData": "invalid instruction data",
-}
-
-
-def sentence(error: Any) -> str:
-    """What a transaction's error (as JSON has it) is called in a message; a custom code in hexadecimal, which
-    clients search for."""
-    if isinstance(error, str):
-        return _SENTENCES.get(error) or _WORDS.sub(" ", error).capitalize()
-    if isinstance(error, dict):
-        kind, detail = next(iter(error.items()))
-        if kind == "InstructionError":
-            return f"Error processing Instruction {detail[0]}: {_instruction_sentence(detail[1])}"
-        return f"{sentence(kind)}: {detail}"
-    return str(error)
-
-
-def _instruction_sentence(error: Any) -> str:
-    if isinstance(error, dict) and "Custom" in error:
-        return f"custom program error: {error['Custom']:#x}"
-    return sentence(error).lower()

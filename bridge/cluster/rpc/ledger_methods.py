@@ -160,7 +160,7 @@ class LedgerMethods:
         try:
             fee = self._cluster.fee_for(message, config.commitment)
         except Malformed as error:
-            raise invalid(f"failed to deserialize VersionedMessage: {error}") from None
+            raise invalid(error.message) from None
         return self._context.answer(slot, fee)
 
     def prioritization_fees(self, params: Params) -> list[dict[str, int]]:

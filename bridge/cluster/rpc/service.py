@@ -22,6 +22,7 @@ from bridge.cluster.rpc.ledger_methods import LedgerMethods
 from bridge.cluster.rpc.notices import Notices
 from bridge.cluster.rpc.token_methods import TokenMethods
 from bridge.cluster.rpc.transaction_methods import TransactionMethods
+from config.errors import Unavailable
 
 # Of a batch, between two turns of the event loop.
 _CALLS_AT_A_TIME: Final = 16
@@ -86,6 +87,8 @@ async def _reply(methods: Mapping[str, Method], call: Call) -> dict[str, Any]:
         return fault_reply(call, fault)
     except AnswerLost:
         raise
+    except Unavailable as error:
+        return fault_reply(call, RpcFault(RpcCode.NODE_UNHEALTHY, f"Node is unhealthy: {error.message}"))
     except Exception as error:
         log.error("call failed", method=call.method, exc_info=error)
         return fault_reply(call, RpcFault(RpcCode.INTERNAL, "Internal error"))

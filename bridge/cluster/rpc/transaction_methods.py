@@ -11,7 +11,7 @@ from bridge.cluster.executed import Entry, Simulated, Status
 from bridge.cluster.refusals import BadSignature, Malformed, PreflightFailed
 from bridge.cluster.rpc.account_views import AccountViews, account_format
 from bridge.cluster.rpc.context import Context, Methods, settled
-from bridge.cluster.rpc.faults import RpcCode, RpcFault, invalid, sentence
+from bridge.cluster.rpc.faults import RpcCode, RpcFault, invalid
 from bridge.cluster.rpc.limits import ACCOUNTS_MOST, HISTORY_MOST, STATUSES_MOST, TRANSACTION_MOST_BYTES
 from bridge.cluster.rpc.params import Config, Params, address, binary, commitment, signature
 from bridge.cluster.rpc.transaction_views import ENCODINGS, inner_view, return_view, status_view, versioned_view
@@ -44,9 +44,8 @@ class TransactionMethods:
         except BadSignature:
             raise _bad_signature() from None
         except PreflightFailed as error:
-            simulated = error.simulated
-            message = f"Transaction simulation failed: {sentence(simulated.error)}"
-            raise RpcFault(RpcCode.PREFLIGHT_FAILED, message, _simulated_view(simulated)) from None
+            told = _simulated_view(error.simulated)
+            raise RpcFault(RpcCode.PREFLIGHT_FAILED, error.message, told) from None
         return str(sent)
 
     async def simulate(self, params: Params) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def _raw(params: Params, config: Config) -> bytes:
 
 
 def _malformed(error: Malformed) -> RpcFault:
-    return invalid(f"failed to deserialize solana_transaction::versioned::VersionedTransaction: {error}")
+    return invalid(error.message)
 
 
 def _bad_signature() -> RpcFault:

@@ -51,17 +51,15 @@ def accounts_view(executed: Executed, most_version: int | None) -> dict[str, Any
 
 def version_of(transaction: VersionedTransaction, most_version: int | None) -> str | int:
     """The version; `RpcFault` when it is beyond what the client reads."""
-    message = transaction.message
-    if isinstance(message, Message):
+    if isinstance(transaction.message, Message):
         return "legacy"
-    version = 0 if isinstance(message, MessageV0) else 1
-    if most_version is None or most_version < version:
+    if most_version is None:
         raise RpcFault(
             RpcCode.UNSUPPORTED_VERSION,
-            f"Transaction version ({version}) is not supported by the requesting client. Please try the request "
-            f'again with the following configuration parameter: "maxSupportedTransactionVersion": {version}',
+            "Transaction version (0) is not supported by the requesting client. Please try the request again "
+            'with the following configuration parameter: "maxSupportedTransactionVersion": 0',
         )
-    return version
+    return 0
 
 
 def inner_view(executed_inner: tuple[tuple[int, tuple[InnerCall, ...]], ...]) -> list[dict[str, Any]]:
