@@ -23,6 +23,7 @@ from energytag.measure import oldest_ms
 from energytag.pushing import Pusher
 from energytag.recurring import due
 from energytag.registry import Registry
+from energytag.wallet_signing import WalletSigning
 from overlay.clock import NowMs
 from overlay.devchain import DevChain
 from overlay.engine import Engine
@@ -34,6 +35,7 @@ from topics.hosted import policy_of
 
 _TEND_SECS = 2.0
 _PUSH_SECS = 1.0
+_SIGN_SECS = 0.5
 _UNDO_SECS = 2.0
 _STUCK_SECS = 60
 
@@ -83,6 +85,7 @@ class Registration:
         )
         wallet = settings.wallet
         self._pusher = Pusher(store, keyring, wallet, settings.node.network, now_ms)
+        self._signing = WalletSigning(self.registry, wallet, settings.node.network)
         self._remote = RemoteWallet(wallet.remote_url, wallet.remote_originator) if wallet.remote_url else None
         self._top_up = TopUp(self.treasury, self._remote, wallet, now_ms) if self._remote else None
 
@@ -96,6 +99,7 @@ class Registration:
                 asyncio.create_task(_every(_TEND_SECS, self.treasury.tend), name="treasury"),
                 asyncio.create_task(_every(poll_secs, self._due), name="recurring"),
                 asyncio.create_task(_every(_PUSH_SECS, self._pusher.work), name="deliveries"),
+                asyncio.create_task(_every(_SIGN_SECS, self._signing.work), name="wallets' signatures"),
                 asyncio.create_task(_every(_UNDO_SECS, self.registry.undoing.work), name="undoing"),
             ]
             if self._top_up is not None:
@@ -115,6 +119,7 @@ class Registration:
         if self._forge is not None:
             await self._forge.close()
         await self._pusher.close()
+        await self._signing.close()
         if self._remote is not None:
             await self._remote.close()
 

@@ -18,6 +18,7 @@ from overlay.keys import Counterparty, Protocol, is_public_key
 
 _MOST_DETAIL_CHARS: Final = 500
 _TIMEOUT_SECS: Final = 30.0
+_SENDING: Final = "Send what was prepared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,15 @@ class Action:
     signable: Signable | None = None
 
 
+class WalletRefused(Unavailable):
+    """The wallet has answered, and will not."""
+
+    default_code = ErrorCode.WALLET_UNAVAILABLE
+
+
 class RemoteWallet:
-    """Every method raises `Unavailable(WALLET_UNAVAILABLE)`: the wallet does not answer, refuses, or says what
-    cannot be read."""
+    """Every method raises `Unavailable(WALLET_UNAVAILABLE)`: the wallet does not answer, or says what cannot be
+    read; and of that `WalletRefused` when it refuses."""
 
     def __init__(
         self,
@@ -90,6 +97,11 @@ class RemoteWallet:
         spends = {str(index): {"unlockingScript": script.hex()} for index, script in unlocking_scripts.items()}
         return octets(await self._call("signAction", {"reference": reference, "spends": spends}), "tx")
 
+    async def send_with(self, txid_hex: str) -> None:
+        """Have the wallet send a transaction that it made with `noSend`, and use its change."""
+        options = {"sendWith": [txid_hex], "acceptDelayedBroadcast": False}
+        await self._call("createAction", {"description": _SENDING, "options": options})
+
     async def abort_action(self, reference: str) -> None:
         await self._call("abortAction", {"reference": reference})
 
@@ -118,7 +130,9 @@ class RemoteWallet:
         except Unavailable as error:
             raise Unavailable(error.message, ErrorCode.WALLET_UNAVAILABLE) from error
         if not 200 <= reply.status < 300:
-            raise _unusable(f"{method} is answered {reply.status}: {_reason(reply.value)}")
+            raise WalletRefused(
+                f"the wallet cannot be used: {method} is answered {reply.status}: {_reason(reply.value)}"
+            )
         if not isinstance(reply.value, dict):
             raise _unusable(f"{method} gives no object")
         return reply.value

@@ -246,6 +246,9 @@ class WalletSettings(Section):
     remote_originator: str = Field("metawatt", description="Originator that is shown to that wallet.")
     top_up_satoshis: int = Field(500_000, ge=1, description="What is asked of that wallet when the balance is low.")
     webhook_timeout_secs: float = Field(10, gt=0, description="How long a webhook may take to answer.")
+    signing_timeout_secs: float = Field(
+        60, gt=0, description="How long a user's own wallet may take to sign, when the registry may ask it to."
+    )
 
 
 class AccessSettings(Section):

@@ -12,6 +12,7 @@ from config.errors import ErrorCode, Forbidden, NotFound
 from energytag.access import Caller
 from energytag.accounts import account, holds_certificates
 from energytag.actions import Action, new_id
+from energytag.consent import consent
 from energytag.draft import Draft, StillInUse, exists, is_there
 from energytag.memberships import is_member, join, membership_key, part
 from energytag.organisations import organisation
@@ -29,12 +30,14 @@ async def create(draft: Draft, action: Action) -> str:
     await organisation(draft.reader, request["organisation_id"])
     _demand_own(caller, request["organisation_id"])
     account_id = new_id(draft.now_ms)
+    links = {name: request.get(name) for name in _LINKS}
+    links["identity_key"] = _identity(request.get("identity_key"))
     document = {
         "_id": account_id,
         "name": request["account_name"],
         "organisation_id": request["organisation_id"],
-        "identity_key": _identity(request.get("identity_key")),
-        **{name: request.get(name) for name in _LINKS},
+        **links,
+        "wallet_signs": await consent(draft.reader, action, {}, links),
         "whitelist": await _whitelist(draft, request.get("whitelist")),
         "rev": 1,
     }
@@ -53,6 +56,7 @@ async def update(draft: Draft, action: Action) -> str:
         await organisation(draft.reader, organisation_id)
         _demand_administrator(caller, "An account moves to another organisation")
     changes: dict[str, Any] = {"organisation_id": organisation_id, **(await _changes(draft, old, request))}
+    changes["wallet_signs"] = await consent(draft.reader, action, old, old | changes)
     if user_id := request.get("user_id"):
         await _add_user(draft, caller, old["_id"], organisation_id, user_id)
     if user_id := request.get("remove_user_id"):

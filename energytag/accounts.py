@@ -1,7 +1,8 @@
 """Accounts: who holds certificates.
 
 _id · name · organisation_id · identity_key (33 bytes, None when the account is custodial) · webhook_url ·
-wallet_url · whitelist (None: transfers are taken from everybody; a list: from these accounts) · rev
+wallet_url · wallet_signs (may be missing: False) · whitelist (None: transfers are taken from everybody; a list:
+from these accounts) · rev
 """
 
 from __future__ import annotations

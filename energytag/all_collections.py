@@ -12,6 +12,7 @@ from energytag.measurements import MEASUREMENTS
 from energytag.private import PRIVATE
 from energytag.records import CORE
 from energytag.recurring import RECURRING
+from energytag.signature_requests import REQUESTS
 from energytag.storage_records import COLLECTIONS as STORAGE_RECORDS
 from energytag.undone import UNDONE
 from store.port import Collection
@@ -27,4 +28,5 @@ COLLECTIONS: Final[tuple[Collection, ...]] = (
     *STORAGE_RECORDS,
     FUND_COINS,
     DELIVERIES,
+    REQUESTS,
 )

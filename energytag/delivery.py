@@ -20,6 +20,7 @@ from lookup.cursor import DIGEST_BYTES, Position, decode_cursor, encode_cursor
 from overlay.clock import NowMs
 from overlay.clock import Sequence as Numbers
 from overlay.hydrate import Kept, load_kept, ordered
+from overlay.keys import Counterparty
 from overlay.records import SPENDS
 from overlay.transaction import Transaction, split_outpoint
 from overlay.wire import write_beef
@@ -117,6 +118,11 @@ def instructions(key_id: str, sender: bytes) -> str:
 def counterparty_of(sender: bytes) -> str:
     """A sender as BRC-100 names counterparties."""
     return "anyone" if sender == ANYONE else sender.hex()
+
+
+def key_of_counterparty(name: str) -> Counterparty:
+    """The other way round."""
+    return "anyone" if name == "anyone" else bytes.fromhex(name)
 
 
 async def parcels_of(store: Store, rows: Sequence[Document]) -> list[Parcel]:

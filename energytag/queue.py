@@ -27,6 +27,7 @@ from energytag.packing import Planned, Run, pack
 from energytag.plan import Handler, Handlers, Made, Piece, Plan, Scene
 from energytag.records import ACTION_PARTS, ACTIONS
 from energytag.sending import Sender
+from energytag.signature_requests import requests_for
 from overlay.admission import AlongsideConflict
 from overlay.envelope import parse_envelope
 from store.pages import every
@@ -291,7 +292,8 @@ class Queue:
         """Hand the transaction to the user's wallet: the action goes on when it comes back signed."""
         prepared = await self._sender.prepare(plan)
         waiting = action.decided({**plan.memo, "prepared": prepared})
-        await self._store.commit([self._change(action, waiting)])
+        asking = await requests_for(self._store, waiting, self._ground.now_ms())
+        await self._store.commit([self._change(action, waiting), *asking])
         return waiting
 
     # After a failure

@@ -45,6 +45,7 @@ def account_shown(document: Document) -> AccountShown:
         identity_key=_hex(document["identity_key"]),
         webhook_url=document["webhook_url"],
         wallet_url=document["wallet_url"],
+        wallet_signs=document.get("wallet_signs", False),
         whitelist=document["whitelist"],
     )
 

@@ -21,6 +21,8 @@ from energytag.ground import RegistryGround
 from energytag.plan import Holding, Issue, Made, Move, Piece
 from overlay.envelope import Envelope, EnvelopeLimits, parse_envelope
 from overlay.hydrate import load_kept, ordered
+from overlay.pushdrop import encode_push
+from overlay.sighash import ALL_FORKID
 from overlay.transaction import Transaction, read_outpoint, show_outpoint
 from overlay.wire import write_beef
 from store.port import Document, Reader
@@ -92,6 +94,11 @@ async def prepare(ground: RegistryGround, pieces: Sequence[Piece]) -> Prepared:
     made = lay_out(pieces, holdings[0].outpoint, ground.keyring)
     account_id = holdings[0].account_id
     return Prepared(spends, tuple(_target(each, account_id) for each in made))
+
+
+def unlocking_script(signature: bytes) -> bytes:
+    """What unlocks a certificate, of its owner's DER signature over all inputs and outputs."""
+    return encode_push(signature + bytes((ALL_FORKID,)))
 
 
 def _spend(holding: Holding, delivery: Document | None) -> Spend:

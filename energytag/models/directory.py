@@ -150,6 +150,10 @@ _BOUND: Final = (
 )
 _WEBHOOK: Final = "Is told of certificates for the account's wallet."
 _WALLET: Final = "Where the account's wallet answers, for people and programs that ask."
+_SIGNS: Final = (
+    "The registry may have the wallet at wallet_url sign what is prepared for the account, without the user at "
+    "hand; set by a user with the account's identity_key only. It ends when wallet_url or identity_key change."
+)
 _WHITELIST: Final = "Transfers are taken from these accounts only; null: from all."
 
 
@@ -159,6 +163,7 @@ class AccountBase(Model):
     identity_key: IdentityKey | None = extension(_BOUND)
     webhook_url: WebAddress | None = extension(_WEBHOOK)
     wallet_url: WebAddress | None = extension(_WALLET)
+    wallet_signs: bool | None = extension(_SIGNS)
     whitelist: Whitelist | None = extension(_WHITELIST)
 
 
@@ -172,6 +177,7 @@ class AccountUpdate(Model):
     identity_key: IdentityKey | None = extension(f"{_BOUND} Only while no certificates stand in the account.")
     webhook_url: WebAddress | None = extension(_WEBHOOK)
     wallet_url: WebAddress | None = extension(_WALLET)
+    wallet_signs: bool | None = extension(_SIGNS)
     whitelist: Whitelist | None = extension(_WHITELIST)
 
     @model_validator(mode="after")
@@ -196,6 +202,7 @@ class AccountShown(Reply):
     identity_key: str | None = extension(_BOUND)
     webhook_url: str | None = extension(_WEBHOOK)
     wallet_url: str | None = extension(_WALLET)
+    wallet_signs: bool | None = extension(_SIGNS)
     whitelist: list[Uuid] | None = extension(_WHITELIST)
 
 

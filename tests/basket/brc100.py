@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ class Wallet:
     drafts: dict[str, Draft] = field(default_factory=dict)
     calls: list[tuple[str, dict[str, Any], str | None]] = field(default_factory=list)
     is_down: bool = False
+    refuses: str | None = None
+    pause_secs: float = 0.0
+    shared: list[str] = field(default_factory=list)
     url: str = ""
 
     @property
@@ -79,6 +83,11 @@ class Wallet:
     def create_action(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The caller's inputs and outputs first, in order; then the wallet's funding and its change."""
         assert 5 <= len(arguments["description"]) <= 50
+        if self.refuses is not None:
+            raise Refusal(self.refuses)
+        if txids := arguments.get("options", {}).get("sendWith"):
+            self.shared += txids
+            return {"sendWithResults": [{"txid": txid, "status": "unproven"} for txid in txids]}
         foreign = self._foreign(arguments)
         outputs = [Output(each["satoshis"], bytes.fromhex(each["lockingScript"])) for each in arguments["outputs"]]
         size = sum(len(each.script) + 20 for each in outputs) + _INPUT_BYTES * (len(foreign) + 2)
@@ -126,6 +135,14 @@ class Wallet:
             self._insert(signed, index, output)
         return {"txid": signed.txid_hex, "tx": list(self._beef(signed))}
 
+    def abort_action(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The coins of a draft are free again."""
+        draft = self.drafts.pop(arguments["reference"], None)
+        if draft is None:
+            raise Refusal("there is no such action")
+        self.coins += draft.own.values()
+        return {"aborted": True}
+
     def internalize_action(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Takes only what it can unlock."""
         assert 5 <= len(arguments["description"]) <= 50
@@ -169,6 +186,7 @@ class Wallet:
             "createSignature": self.create_signature,
             "createAction": self.create_action,
             "signAction": self.sign_action,
+            "abortAction": self.abort_action,
             "internalizeAction": self.internalize_action,
             "listOutputs": self.list_outputs,
         }
@@ -176,6 +194,7 @@ class Wallet:
         async def answer(request: web.Request) -> web.Response:
             name, arguments = request.match_info["method"], await request.json()
             self.calls.append((name, arguments, request.headers.get("Originator")))
+            await asyncio.sleep(self.pause_secs)
             if self.is_down:
                 return web.Response(status=502)
             if name not in methods:

@@ -41,6 +41,11 @@ class WalletRegistry(RegistryNode):
         await self.populate()
         await self.bind()
 
+    async def restart_wallet(self) -> None:
+        """Serve the wallet's methods as they are now."""
+        await self._runner.cleanup()
+        self._runner = await self.wallet.serve()
+
     async def bind(self, **fields: Any) -> None:
         await self.store.commit([Put(ACCOUNTS, account_row(BOUND, identity_key=USER_KEY.public, **fields))])
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -311,6 +312,32 @@ def test_a_transaction_that_the_wallet_submitted_itself_completes_the_action(
         "target_account_id": holder.registry.producer,
     }
     assert node.done("POST", "/certificates/transfer", body)["action_state"] == "resolved"
+
+
+def test_a_wallet_that_may_be_asked_signs_by_itself(holder: Holder, node: Any, wallet: Any, buyer: str) -> None:
+    """Nobody drives the wallet but the registry, which asks it over HTTP."""
+    address = {"organisation_id": holder.registry.organisation_id, "wallet_url": wallet.url, "wallet_signs": True}
+    assert node.ask("PATCH", f"/accounts/{holder.account_id}", address)[0] == 403, "not in the user's stead"
+    node.done("PATCH", f"/accounts/{holder.account_id}", address, token=holder.token)
+    (issuance,) = holder.given()
+    until(lambda: not node.done("GET", f"/wallet/outputs?account_id={holder.account_id}")["parcels"])
+    for quantity in (300, 200):
+        asked = holder.asks(target_account_id=buyer, certificate_quantity=quantity)
+        action = node.done("POST", "/certificates/transfer", asked, token=holder.token)
+        assert until(partial(_resolved, node, action["action_id"]))["tx_ids"]
+    bought = holder.registry.bundles(buyer, holder.user_id)
+    assert {each["issuance_id"] for each in bought} == {issuance}
+    assert sum(last - first + 1 for first, last in numbers(bought)) == 500
+    (rest,) = [each["outpoint"] for each in holder.bundles()]
+    node.done("PATCH", f"/accounts/{holder.account_id}", {**address, "wallet_signs": False})
+    moved = holder.move("transfer", target_account_id=buyer)
+    assert moved["spent"] == [rest]
+    assert moved["completed"]["status"] == 202, moved["completed"]
+
+
+def _resolved(node: Any, action_id: str) -> Any:
+    action = node.done("GET", f"/actions/{action_id}")
+    return action if action["action_state"] == "resolved" else None
 
 
 # What is refused
