@@ -1,5 +1,5 @@
 """A cluster's JSON answers as the port's values. Functions of values: what is not as Solana documents it
-raises KeyError, TypeError, ValueError or IndexError, and `read` makes one error of them."""
+raises one of several errors, and `read` makes one of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from base58 import b58decode
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
@@ -34,7 +34,7 @@ def read(method: str, reader: Callable[[Any], Value], result: Any) -> Value:
     """What `reader` makes of an answer. Raises Unavailable(SOLANA_UNAVAILABLE) when it is no such answer."""
     try:
         return reader(result)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ParseHashError) as error:
         reason = f"the Solana cluster's answer to {method} cannot be read: {error!r}"
         raise Unavailable(reason, ErrorCode.SOLANA_UNAVAILABLE) from error
 
