@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import re
 import shutil
@@ -31,6 +32,7 @@ from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import Clock, Mint
 
 RULES = Path(__file__).parents[2] / "ops" / "prometheus-rules.yml"
+DASHBOARD = RULES.with_name("grafana-dashboard.json")
 GROUPS = ("metawatt-minting", "metawatt-solana")
 OPERATORS = {">": operator.gt, "<": operator.lt, "==": operator.eq}
 _TERM = r"(metawatt_[a-z0-9_]+) (>|<|==) ([0-9.]+)"
@@ -99,8 +101,8 @@ class Outpost:
         with suppress(Unavailable):
             await self.minter.round()
 
-    async def samples(self) -> Samples:
-        """What a scrape tells now, in Prometheus' own text."""
+    async def scrape(self) -> str:
+        """What is told now, in Prometheus' own text."""
         await self.pulse.ask()
         if self.pulse.is_up:
             await self.watching.catch_up()
@@ -109,13 +111,12 @@ class Outpost:
         registry.register(BridgeCounts(counts, SolanaSettings().payer_low_lamports))
         figures = await Measuring(self.mint.store, TokenizationSettings(), self.clock).figures()
         registry.register(BridgeSizes(figures))
-        text = generate_latest(registry).decode()
-        return {
-            sample.name: sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if not sample.labels
-        }
+        return generate_latest(registry).decode()
+
+    async def samples(self) -> Samples:
+        """Those without labels."""
+        families = text_string_to_metric_families(await self.scrape())
+        return {each.name: each.value for family in families for each in family.samples if not each.labels}
 
 
 @pytest.fixture
@@ -203,6 +204,19 @@ async def test_every_rule_can_be_read_here(outpost: Outpost) -> None:
     for expression in rules().values():
         assert set(re.findall(r"metawatt_[a-z0-9_]+", expression)) <= set(told)
         holds(expression, told)
+
+
+async def test_the_dashboard_shows_what_is_told(outpost: Outpost) -> None:
+    told = set(re.findall(r"^# TYPE (\S+)", await outpost.scrape(), re.MULTILINE))
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = {
+        name
+        for panel in panels
+        for target in panel["targets"]
+        for name in re.findall(r"metawatt_[a-z0-9_]+", target["expr"])
+    }
+    assert len(panels) >= 12
+    assert asked <= told
 
 
 def confirmed_by_promtool(samples: Samples, folder: Path) -> None:
