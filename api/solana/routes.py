@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.limits import Bodies
-from api.route import Route, Tag, json_content
+from api.route import Content, Route, Tag, json_content
 from api.solana.handler import SolanaHandler
 from bridge.cluster.rpc.service import Service
 
@@ -51,7 +51,7 @@ class DevSolanaHandler:
                 Tag.DEV,
                 "Solana's WebSocket, of the embedded cluster",
                 self._handler.listen,
-                replies={101: json_content("Subscriptions, replies and notices as JSON-RPC messages.", {})},
+                replies={101: Content("The connection is a WebSocket from here on.", {})},
                 errors=(405, 503),
                 quiet=True,
                 stays_open=True,
