@@ -23,7 +23,7 @@ from config.settings import LiveSettings
 
 GOING_AWAY: Final = 1001
 TRY_AGAIN: Final = 1013
-_LEAVE_SECS: Final = 3.0
+_LEAVE_SECS: Final = 4.0
 
 log = structlog.get_logger("metawatt.live")
 
