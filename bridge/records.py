@@ -91,7 +91,9 @@ people), `slot` (of the mint), `held_for` ("conflict" where second readings are 
 many of these are stored), and what bridge/meters/checking.py tells of more.
 
 `open_ms` is `submitted_ms` until the reading is minted; `due_ms` is when the poller may take it next, None
-while it may not; `retry_ms` is `due_ms` of one that failed before; `minted_ms` is when its mint was seen final.
+while it may not, and 0 (ASKED_MS) when a person asked for it, so that it comes before all others; `retry_ms` is
+`due_ms` of one that failed before, and 2**62 (NEVER_MS) of a dead one; `minted_ms` is when its mint was seen final.
+`asked` is kept of one that a person asked for, and `alone` of one that gets a transaction of its own.
 """
 
 CONFLICTS: Final = Collection(
@@ -109,7 +111,7 @@ ATTEMPTS: Final = Collection(
     indexes=(Index("open", ("open_ms",), partial=True),),
 )
 """Signed transactions, stored before they are sent: `raw` (bytes), `readings` (list of keys, in the order of
-their mints), `state` (AttemptState), `blockhash` (base58), `last_valid_block_height`, `sends`, `slot`, `error`.
+their mints), `state` (AttemptState), `last_valid_block_height`, `sends`, `slot`, `error`.
 `open_ms` is when it was signed, None once it is final, failed or expired."""
 
 LEASES: Final = Collection(name="bridge_leases", key="text", fields={"fence": "int"})

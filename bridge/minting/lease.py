@@ -29,6 +29,12 @@ class Lost(Exception):
 class Lease(Protocol):
     """What the minter asks of its lease."""
 
+    @property
+    def term(self) -> int | None:
+        """The number of the term under way, None while another one has the lease. What was known of another term
+        is known no longer: somebody else may have minted in between."""
+        ...
+
     async def hold(self) -> bool:
         """Take the lease, or keep it; False when another one has it."""
         ...
@@ -62,8 +68,7 @@ class StoredLease:
         self._held: _Held | None = None
 
     @property
-    def fence(self) -> int | None:
-        """The fence of the term under way, None while another one has the lease."""
+    def term(self) -> int | None:
         return None if self._held is None else self._held.fence
 
     async def hold(self) -> bool:

@@ -6,6 +6,15 @@
 
 Whatever process asks (a poll now, a reading, a backfill), it is written to the store; the holder of the lease
 carries it out. Only `start` works in the background; everything else may be called in any process of the node.
+
+Where it may die, and who goes on (tests/bridge/test_minting_crashes.py dies at each of them):
+
+    before the signed transactions are committed    nothing is stored, nobody has seen them: the readings are due
+    after it, before or between the sends           the attempts are open: sent by whoever comes next, as they are
+    after a send, before its answer                 the same; the bytes are identical, and land once
+    after a transaction was seen, or was final      it is found by its signature, and settled
+    before the commit of what was found out         it is found out again
+    after it, before anybody was told               the store is right; the notice is lost
 """
 
 from __future__ import annotations
@@ -111,7 +120,7 @@ class Minting:
         self._polling = Polling(context, taking, sending, settling, self._batches)
         self._backfilling = Backfilling(context, self._jobs)
         self.health = MintingHealth(store, self.funds, now_ms)
-        self._is_loaded = False
+        self._loaded_term: int | None = None
         self._next_poll_ms = 0
         self._put_off_secs = 0.0
         self._wake = asyncio.Event()
@@ -129,7 +138,7 @@ class Minting:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.gather(task, return_exceptions=True)
         self.health.is_started = False
         await self._lease.release()
 
@@ -180,9 +189,10 @@ class Minting:
         if not await self._lease.hold():
             self._forget()
             return _IDLE_SECS
-        if not self._is_loaded:
+        if self._loaded_term != self._lease.term:
+            self._forget()
             await self._context.flights.load()
-            self._is_loaded = True
+            self._loaded_term = self._lease.term
         await self._polling.settle()
         config = await self._shelf.get()
         is_backfilling = await self._backfilling.step()
@@ -220,7 +230,7 @@ class Minting:
         """Know nothing of what is on its way: another one has the lease, or had it."""
         self._context.flights.forget()
         self._batches.forget()
-        self._is_loaded = False
+        self._loaded_term = None
 
     async def round(self) -> PollResult:
         """One whole pass: everything on its way settled as far as it is, and all that is due signed for and sent.

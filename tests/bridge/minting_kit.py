@@ -83,6 +83,8 @@ class Stepping:
 class NoLease:
     """Everybody may mint: what holds then is the rows' states and the guards."""
 
+    term = 1
+
     async def hold(self) -> bool:
         return True
 

@@ -126,13 +126,28 @@ async def test_one_holder_at_a_time(mint: Mint) -> None:
     assert not await second.hold()
     mint.clock.now_ms += 1
     assert await second.hold()
-    assert (first.fence, second.fence) == (1, 2)
+    assert (first.term, second.term) == (1, 2)
     with pytest.raises(Lost):
         await first.demand()
     assert not await first.hold()
     await second.release()
     assert await first.hold()
-    assert first.fence == 3
+    assert first.term == 3
+
+
+async def test_a_holder_that_slept_through_anothers_term_starts_anew(mint: Mint) -> None:
+    """It had the lease, and has it again; in between, another one left a transaction behind."""
+    sleeper = mint.minter()
+    assert await sleeper._turn() >= 0
+    mint.clock.now_ms += TERM_MS
+    keys = await mint.accept(3)
+    other = mint.minter()
+    await other.round()
+    mint.clock.now_ms += TERM_MS
+    await mint.pass_slots()
+    await sleeper._turn()
+    assert await mint.states(keys) == ["minted"] * 3
+    await mint.check()
 
 
 async def test_many_ask_at_once_and_one_is_given_it(mint: Mint) -> None:
