@@ -71,9 +71,9 @@ async def _simulate(plan: Plan, around: Around, console: Console) -> bool:
         )
         books = await _books(gateway, rpc, around, doing, sorted({meter.wallet for meter in fleet}))
         view = View(plan, doing, books)
-        with Live(get_renderable=view, console=console, refresh_per_second=_FRAMES_A_SEC):
+        with Live(get_renderable=view, console=console, refresh_per_second=_FRAMES_A_SEC, transient=True):
             await _go(doing, books, view)
-        console.print(summary(doing, books))
+        console.print(summary(plan, doing, books))
         return not doing.backlog and (books is None or not books.differences)
 
 

@@ -31,7 +31,7 @@ class View:
 
     def __call__(self) -> RenderableType:
         tally = self._run.tally
-        lines: list[RenderableType] = [self._head(), table(tally), *counted(tally), self._rates(tally.total)]
+        lines: list[RenderableType] = [head(self._plan), table(tally), *counted(tally), self._rates(tally.total)]
         if self._books is not None:
             lines.append(held(self._books))
         return Group(*lines, Text(self._hint, style="dim"))
@@ -41,11 +41,7 @@ class View:
         self._hint = "No more readings; waiting for tokens that are still to come. Ctrl-C ends it now."
         if self._books is not None:
             await self._books.settle()
-
-    def _head(self) -> Text:
-        plan = self._plan
-        meters = "1 meter" if plan.meters == 1 else f"{plan.meters:,} meters"
-        return Text(f"{meters} read every {plan.interval_secs} s, for {plan.url}", style="bold")
+        await self._run.following.catch_up()
 
     def _rates(self, total: Count) -> Text:
         secs = max(monotonic() - self._began, 0.001)
@@ -54,6 +50,12 @@ class View:
             return Text(f"{told}; whether they are minted is told to the operator only")
         minted = f"{total.minted / secs:,.1f} minted/s"
         return Text(f"{minted}, {told}, {total.accepted - total.minted:,} to be minted")
+
+
+def head(plan: Plan) -> Text:
+    """What is run."""
+    meters = "1 meter" if plan.meters == 1 else f"{plan.meters:,} meters"
+    return Text(f"{meters} read every {plan.interval_secs} s, for {plan.url}", style="bold")
 
 
 def table(tally: Tally) -> Table:
@@ -84,9 +86,9 @@ def held(books: Books) -> Text:
     return Text(f"tokens in base units: {expected:,} expected, {actual:,} held")
 
 
-def summary(doing: Run, books: Books | None) -> RenderableType:
+def summary(plan: Plan, doing: Run, books: Books | None) -> RenderableType:
     """The end of a run: what was counted, and whether the wallets hold what they should."""
-    lines: list[RenderableType] = [table(doing.tally), *counted(doing.tally)]
+    lines: list[RenderableType] = [head(plan), table(doing.tally), *counted(doing.tally)]
     if left := len(doing.backlog):
         lines.append(Text(f"never handed in: {left:,}", style="yellow"))
     if books is None:

@@ -14,6 +14,7 @@ from config.errors import Forbidden, MetawattError, Unauthorized
 AT_ONCE: Final = 16
 _A_ROUND: Final = 256
 """Readings that are asked for in a round: beyond it the count lags, and the token balances are what is true."""
+_LAST_ROUNDS: Final = 5
 _MOST_FOLLOWED: Final = 200_000
 
 
@@ -41,6 +42,14 @@ class Following:
         """Until it is cancelled."""
         while True:
             await self.round()
+            await asyncio.sleep(self._pause_secs)
+
+    async def catch_up(self) -> None:
+        """Ask for all that are open, for a few rounds: the gateway learns a little after the cluster."""
+        for _ in range(_LAST_ROUNDS):
+            await self.round()
+            if not self._open:
+                return
             await asyncio.sleep(self._pause_secs)
 
     async def round(self) -> None:

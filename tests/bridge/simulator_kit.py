@@ -16,7 +16,7 @@ from bridge.meters.meter import Status
 from bridge.meters.registration import Registration
 from bridge.meters.showing import meter_shown, reading_shown
 from bridge.minting.minting import Minting
-from bridge.minting.views import shown
+from bridge.minting.showing import waiting_shown
 from bridge.records import READINGS
 from config.errors import MetawattError, NotFound
 from store.port import Find, Patch
@@ -120,7 +120,7 @@ class GatewayServer:
     async def _unminted(self, request: web.Request) -> web.Response:
         assert self.minting is not None
         page = await self.minting.unminted(3, request.query.get("cursor"))
-        return _json({"readings": [shown(row) for row in page.documents], "cursor": page.cursor})
+        return _json({"readings": [waiting_shown(row) for row in page.documents], "cursor": page.cursor})
 
     async def _register(self, request: web.Request) -> web.Response:
         registration = Registration.model_validate(orjson.loads(await request.read()))
