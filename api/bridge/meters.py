@@ -16,12 +16,13 @@ from api.limits import Bodies
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Access, Content, Handler, Parameter, Route, Tag, json_content
+from bridge.meters.faults import invalid
 from bridge.meters.looking import MetersQuestion
 from bridge.meters.meter import Status
 from bridge.meters.registration import Ownership, Reason, Registration, Rotation
 from bridge.meters.showing import MeterShown, MetersShown, meter_shown
 from config.errors import Forbidden
-from energytag.access import Caller, demand_member
+from energytag.access import OPERATOR, Caller, demand_member
 from energytag.models.common import InvalidFields
 from store.port import Document
 
@@ -55,6 +56,8 @@ class MetersHandler:
     async def replace(self, request: web.Request) -> web.Response:
         body = await read_model(request, self._bodies, Ownership)
         self._demand_links(body)
+        if body.account_id is not None:
+            await demand_member(self._node.store, OPERATOR, body.account_id)
         return _answer(await metering_of(self._node).meters.replace(request.match_info["serial"], body))
 
     async def listed(self, request: web.Request) -> web.Response:
@@ -90,7 +93,7 @@ class MetersHandler:
     def _demand_links(self, body: Ownership) -> None:
         """There is nothing to link to where the registry is switched off."""
         if self._node.registry is None and (body.account_id or body.device_id):
-            raise _invalid("account_id", "there is no registry on this node that it could be of")
+            raise invalid("account_id", "there is no registry on this node that it could be of")
 
     async def _demand_list(self, caller: Caller, asked: MetersQuestion) -> None:
         if asked.account_id is not None and self._node.registry is not None:
@@ -126,11 +129,7 @@ def _answer(meter: Document, status: int = 200) -> web.Response:
 
 
 def _needs_account() -> InvalidFields:
-    return _invalid("account_id", "is needed: the account that you act for")
-
-
-def _invalid(name: str, sentence: str) -> InvalidFields:
-    return InvalidFields([{"loc": ["body", name], "msg": sentence, "type": "value_error"}])
+    return invalid("account_id", "is needed: the account that you act for")
 
 
 def _list_route(handler: Handler) -> Route:

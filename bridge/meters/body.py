@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from bridge.meters.faults import invalid
 from config.errors import BadRequest, ErrorCode
-from energytag.models.common import InvalidFields
 
 MOST_TEXT: Final = 128
 _MOST_FAULT: Final = 200
@@ -122,7 +122,7 @@ def read_short_reading(body: bytes | msgspec.Raw, serial: str | None = None) -> 
     another one is refused."""
     wire = _decoded(_decode_short, body)
     if serial is not None and wire.meter_serial not in (None, serial):
-        raise _invalid("meter_serial", "must be the serial of the path, or be left out")
+        raise invalid("meter_serial", "must be the serial of the path, or be left out")
     wire.meter_serial = serial if serial is not None else wire.meter_serial
     wire.meter_signature = wire.meter_signature or wire.signature
     return _body(wire, _text(wire.kwh, "kwh"), _text(wire.timestamp, "timestamp"))
@@ -134,7 +134,7 @@ def read_list(body: bytes, most: int) -> list[msgspec.Raw]:
     batch = _decoded(_decode_list, body)
     entries: list[msgspec.Raw] = batch.readings if isinstance(batch, _Batch) else batch
     if not 1 <= len(entries) <= most:
-        raise InvalidFields([{"loc": ["body"], "msg": f"must have 1 to {most} readings", "type": "value_error"}])
+        raise invalid("", f"must have 1 to {most} readings")
     return entries
 
 
@@ -143,7 +143,7 @@ def _decoded(decode: Any, body: bytes | msgspec.Raw) -> Any:
         return decode(body)
     except msgspec.ValidationError as error:
         sentence, _, place = str(error).partition(" - at `$")
-        raise InvalidFields([_fault(place.strip(".`"), sentence)]) from None
+        raise invalid(place.strip(".`"), sentence) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not JSON: {error}"[:_MOST_FAULT], ErrorCode.BAD_JSON) from None
 
@@ -179,20 +179,11 @@ def _text(raw: msgspec.Raw, name: str) -> str:
             return _string(literal, name)
         if literal[0] in _DIGITS and len(literal) <= _MOST_NUMBER:
             return literal.decode()
-    raise _invalid(name, f"must be a number, or a string of one, of at most {_MOST_NUMBER} characters")
+    raise invalid(name, f"must be a number, or a string of one, of at most {_MOST_NUMBER} characters")
 
 
 def _string(literal: bytes, name: str) -> str:
     try:
         return _decode_string(literal)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _invalid(name, "is not a string of Unicode text") from None
-
-
-def _invalid(name: str, sentence: str) -> InvalidFields:
-    return InvalidFields([_fault(name, sentence)])
-
-
-def _fault(name: str, sentence: str) -> dict[str, Any]:
-    place = ["body", name] if name else ["body"]
-    return {"loc": place, "msg": sentence[:_MOST_FAULT], "type": "value_error"}
+        raise invalid(name, "is not a string of Unicode text") from None

@@ -15,6 +15,7 @@ from typing import Final
 from bridge.meters.amounts import Conversion
 from bridge.meters.body import ReadingBody
 from bridge.meters.directory import MeterUnknown
+from bridge.meters.faults import invalid
 from bridge.meters.formats import Format, signed_message, timestamp_secs
 from bridge.meters.keys import KeyInvalid, is_signed, signature_bytes
 from bridge.meters.meter import Key, demand_verified, signing_keys
@@ -22,7 +23,6 @@ from bridge.meters.rotation import SignatureInvalid
 from bridge.records import ReadingState, reading_key
 from config.errors import BadRequest, ErrorCode, Forbidden
 from config.settings import MeterSettings, TokenizationSettings
-from energytag.models.common import InvalidFields
 from store.port import Document
 
 _DAY_MS: Final = 86_400_000
@@ -38,8 +38,7 @@ def serial_of(body: ReadingBody) -> str:
     """Which meter is meant: `meter_serial`, or where there is none `meter_id`."""
     serial = body.meter_serial or body.meter_id
     if serial is None:
-        detail = {"loc": ["body", "meter_serial"], "msg": "Field required", "type": "missing"}
-        raise InvalidFields([detail])
+        raise invalid("meter_serial", "is needed, or meter_id")
     return serial
 
 

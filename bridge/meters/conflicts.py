@@ -138,9 +138,7 @@ class Conflicts:
         if decision is Decision.KEEP:
             return (_free(self._now_ms()) if is_held else {"held_for": None}), []
         if not is_held or (decision is Decision.TAKE and first["attempt"] is not None):
-            raise MintingForbids(
-                f"The first reading is {first['state']}, and was signed for: only keep is possible"
-            )
+            raise MintingForbids("The first reading is not held here, or was signed for: it can only be kept")
         if decision is Decision.REJECT:
             rejected = {"state": ReadingState.REJECTED.value, "open_ms": None, "held_for": None}
             return rejected | {"error": "rejected, for another reading said otherwise"}, []

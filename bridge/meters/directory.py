@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from bridge.meters.faults import invalid
 from bridge.meters.keys import address_bytes, public_key_bytes
 from bridge.meters.meter import Status, demand_change, demand_verified, new_meter, ownership, with_key
 from bridge.meters.paging import Listed, listed
@@ -19,7 +20,6 @@ from bridge.records import METERS
 from config.errors import BadRequest, ErrorCode, MetawattError, NotFound
 from config.settings import MeterSettings
 from energytag.devices import device
-from energytag.models.common import InvalidFields
 from overlay.clock import NowMs
 from store.port import Conflict, Document, Find, Insert, Patch, Store
 
@@ -92,7 +92,7 @@ class MeterDirectory:
 
         def changes(meter: Document) -> dict[str, Any]:
             if owner.interval_secs not in (None, meter["interval_secs"]):
-                raise _invalid("interval_secs", "cannot change; register the meter under another serial")
+                raise invalid("interval_secs", "cannot change; register the meter under another serial")
             renewed: dict[str, Any] = {**ownership(owner), "status": Status.PENDING.value, "reason": None}
             if owner.public_key != meter["public_key"] or meter["status"] == Status.REVOKED:
                 renewed |= with_key(meter, owner.public_key, 0, self._now_ms())
@@ -142,16 +142,16 @@ class MeterDirectory:
         if owner.device_id is None:
             return
         if owner.account_id is None:
-            raise _invalid("device_id", "needs account_id")
+            raise invalid("device_id", "needs account_id")
         found = await device(self._store, owner.device_id)
         if found["account_id"] != owner.account_id:
-            raise _invalid("device_id", "is a device of another account")
+            raise invalid("device_id", "is a device of another account")
 
     async def _check_room(self, account_id: str | None) -> None:
         if account_id is None:
             return
         if await self._store.count(METERS, Find("account", {"account_id": account_id})) >= MOST_METERS:
-            raise _invalid("account_id", f"an account may have {MOST_METERS} meters")
+            raise invalid("account_id", f"an account may have {MOST_METERS} meters")
 
 
 def _default_interval(settings: MeterSettings) -> int:
@@ -159,7 +159,3 @@ def _default_interval(settings: MeterSettings) -> int:
         return interval_divides(settings.interval_secs)
     except ValueError as error:
         raise MetawattError(f"meters.interval_secs {error}", ErrorCode.SETTINGS_INVALID) from None
-
-
-def _invalid(name: str, sentence: str) -> InvalidFields:
-    return InvalidFields([{"loc": ["body", name], "msg": sentence, "type": "value_error"}])

@@ -22,6 +22,7 @@ from store.port import Document
 
 MOST_KEYS: Final = 64
 """Keys that a meter may ever have; after so many rotations it is registered under a new serial."""
+_MOST_OLD: Final = 3
 
 
 class Status(StrEnum):
@@ -71,9 +72,10 @@ def demand_change(meter: Document, status: Status) -> None:
 
 
 def signing_keys(meter: Document, now_ms: int) -> Iterator[Key]:
-    """The keys that a reading which arrives now may be signed with, the present one first."""
+    """The keys that a reading which arrives now may be signed with, the present one first. There are few: whoever
+    sends signatures that do not hold has each of them tried."""
     yield Key(address_bytes(meter["public_key"]), meter["public_key"], None)
-    for old in reversed(meter["old_keys"]):
+    for old in reversed(meter["old_keys"][-_MOST_OLD:]):
         if now_ms < old["taken_until_ms"]:
             yield Key(address_bytes(old["public_key"]), old["public_key"], old["until_ms"])
 
