@@ -100,7 +100,9 @@ class Taking:
         outcome = self._context.outcome()
         for row in rows:
             try:
-                self._pack([(order_of(row), Facts(has_destination=False, guard_lamports=0))])
+                order = order_of(row)
+                self._context.mode.guard(order)
+                self._pack([(order, Facts(has_destination=False, guard_lamports=0))])
             except (ValueError, MetawattError) as error:
                 outcome.hold(row, f"no transaction can mint it: {error}")
         return bool(outcome.writes) and await self._context.conclude(outcome)

@@ -20,7 +20,7 @@ from bridge.notices import Notice, NoticeKind
 from bridge.programs.keys import FileSigner
 from bridge.programs.mode import MintMode, Order
 from bridge.programs.own import OwnMint
-from bridge.programs.setup import create_mint, fund
+from bridge.programs.setup import create_mint
 from bridge.records import ATTEMPTS, BRIDGE_COLLECTIONS, READINGS, ReadingState, reading_key
 from bridge.solana.client import ClusterClient
 from config.settings import SolanaSettings, TokenizationSettings
@@ -131,8 +131,9 @@ class Mint:
     async def open(cls, cluster: Cluster, rpc_url: str, store: SqliteStore, *, lamports: int = 500 * SOL) -> Mint:
         await store.open(BRIDGE_COLLECTIONS)
         rpc, signer = ClusterClient(rpc_url), FileSigner(Keypair())
+        await rpc.airdrop(signer.public, lamports)
+        await cluster.advance(2)
         async with slots_passing(cluster):
-            await fund(rpc, signer.public, lamports)
             mint = await create_mint(rpc, signer, token_program=TOKEN_PROGRAM_ID, decimals=9)
         await cluster.advance(FINAL_SLOTS)
         mode = OwnMint(await rpc.genesis_hash(), mint, TOKEN_PROGRAM_ID, signer.public, 9)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from solders.instruction import Instruction
+from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from api.solana.server import SolanaServer
@@ -21,7 +22,7 @@ from bridge.programs.tokens import mint_to_checked
 from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState
 from bridge.solana.client import ClusterClient
 from bridge.solana.rpc import SeenSignature
-from config.errors import MetawattError
+from config.errors import BadRequest, ErrorCode, MetawattError
 from store.port import Delete, Insert
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import FINAL_SLOTS, Mint, NoLease, order_of
@@ -259,6 +260,26 @@ async def test_a_reading_that_cannot_be_ordered_is_held(mint: Mint) -> None:
         await mint.pass_slots()
         await minter.round()
     assert await mint.states(keys) == ["minted", "held", "minted", "minted"]
+
+
+async def test_a_reading_that_the_mode_refuses_is_held(mint: Mint) -> None:
+    class Picky(Poisoned):
+        def guard(self, order: Order) -> Pubkey:
+            if order.key == self.poison:
+                raise BadRequest("this interval cannot be minted", ErrorCode.MINTING_FORBIDS)
+            return super().guard(order)
+
+    keys = await mint.accept(4)
+    own = mint.mode
+    mode = Picky(mint.cluster.genesis_hash, own.mint, own.token_program, mint.signer.public, 9)
+    mode.poison = keys[2]
+    minter = mint.minter(mode=mode)
+    await minter.round()
+    for _ in range(3):
+        await mint.pass_slots()
+        await minter.round()
+    assert await mint.states(keys) == ["minted", "minted", "held", "minted"]
+    assert "cannot be minted" in (await mint.row(keys[2]))["error"]
 
 
 # Guards that are there already
