@@ -82,7 +82,10 @@ def solana(
     *,
     host: Annotated[str, typer.Option(metavar="H", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(metavar="P", help="Port of JSON-RPC; WebSocket is one higher. 0 takes free ones.")
+        int,
+        typer.Option(
+            metavar="P", min=0, max=65534, help="Port of JSON-RPC; WebSocket is one higher. 0 takes free ones."
+        ),
     ] = 8899,
     data_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the chain. Default: a temporary one.")

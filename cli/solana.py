@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 from rich.console import Console
+from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 
 from api.solana.server import SolanaServer
@@ -87,8 +88,13 @@ def _tell(server: SolanaServer, cluster: Cluster, data_dir: Path) -> None:
 def _program(text: str) -> tuple[Pubkey, bytes]:
     name, _, file = text.partition("=")
     try:
-        return Pubkey.from_string(name), Path(file).read_bytes()
+        address, elf = Pubkey.from_string(name), Path(file).read_bytes()
     except ValueError:
         raise SettingsInvalid([f"--program {text}: {name} is no address"]) from None
     except OSError as error:
         raise SettingsInvalid([f"--program {text}: {error.strerror}"]) from error
+    try:
+        LiteSVM().add_program(address, elf)
+    except Exception as error:  # solders does not export the class of its LiteSVMError
+        raise SettingsInvalid([f"--program {text}: not a program that can be run: {error}"]) from error
+    return address, elf

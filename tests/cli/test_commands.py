@@ -14,7 +14,7 @@ from config.load import load_settings
 from config.manual import manual
 
 METAWATT = Path(sys.executable).with_name("metawatt")
-COMMANDS = ("serve", "demo", "doctor", "reindex", "check", "settings", "version")
+COMMANDS = ("serve", "demo", "solana", "doctor", "reindex", "check", "settings", "version")
 
 
 def metawatt(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
