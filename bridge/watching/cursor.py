@@ -81,9 +81,10 @@ def _signature(stored: bytes | None) -> Signature | None:
 
 
 def moved(address: Pubkey, old: Cursor | None, new: Cursor, **more: Any) -> Write:
-    """The write that moves an address's cursor; a Conflict when somebody else moved it since `old`."""
+    """The write that moves an address's cursor; a Conflict when somebody else moved it since `old`. `more` may be
+    `gap` (why the history is not read on, None) and `skipped` (gaps that an operator went over)."""
     if old is None:
-        return Insert(CURSORS, {"_id": str(address), **new.fields, "skipped": [], **more})
+        return Insert(CURSORS, {"_id": str(address), **new.fields, "gap": None, "skipped": [], **more})
     return Patch(CURSORS, str(address), {**new.fields, **more}, expect=old.fields)
 
 

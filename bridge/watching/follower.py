@@ -17,7 +17,7 @@ from bridge.solana.rpc import SeenSignature, SolanaRpc
 from bridge.watching.applying import CHUNK, Applier
 from bridge.watching.cursor import LAG_SLOTS, Cursor, HistoryGap, Verdict, moved, verdict
 from bridge.watching.history import CursorNotMet, History
-from config.errors import ErrorCode, Unavailable
+from config.errors import ErrorCode, NotFound, Unavailable
 from store.port import Conflict, Store, Write
 
 _STORED_EVERY_SLOTS: Final = 1000
@@ -68,6 +68,7 @@ class Follower:
         self._history = History(rpc, watched.address)
         self._stored: Cursor | None = None
         self._place: Cursor | None = None
+        self._skipped: list[dict[str, int]] = []
         self._misses = 0
         self._silences = 0
 
@@ -79,15 +80,14 @@ class Follower:
     async def round(self, final_slot: int) -> int:
         """Apply what is new at that final slot; how many transactions. Raises `HistoryGap`, and again until it is
         skipped or replayed; Unavailable where the cluster tells too little."""
+        place = await self._begin(final_slot)
         if self.gap is not None:
             raise self.gap
-        if self._place is None:
-            self._place = await self._begin(final_slot)
         try:
-            await self._demand_reach(self._place)
-            count = await self._apply_after(self._place)
+            await self._demand_reach(place)
+            count = await self._apply_after(place)
         except CursorNotMet as miss:
-            self._place = await self._after_miss(self._place, final_slot, miss)
+            self._place = await self._after_miss(place, final_slot, miss)
             count = await self._apply_after(self._place)
         self._misses = 0
         self._silences = 0 if count else self._silences + 1
@@ -97,6 +97,8 @@ class Follower:
     async def replay(self, from_slot: int, at_slot: int, progress: Progress) -> None:
         """Apply what is after `from_slot` anew, beginning at `at_slot`, where an earlier try came to. The cursor
         stays where it is, unless this closes a gap."""
+        if self._stored is None or self.gap is not None:
+            await self.load()
         last = prior = None
         place = Cursor.after_slot(at_slot - 1)
         async with aclosing(self._history.after(place, is_doubtful=True)) as pages:
@@ -108,19 +110,19 @@ class Follower:
                 last, prior = page[-1], page[-2] if len(page) > 1 else last
         self._demand_up_to_cursor(at_slot, -1 if last is None else last.slot)
         if last is not None and self._closes_gap(from_slot):
-            await self._move(Cursor.after_slot(-1).at(last, prior))
-            self.gap, self._misses = None, 0
+            await self._leave_gap(Cursor.after_slot(-1).at(last, prior))
 
-    async def skip(self, first_slot: int, now_ms: int) -> None:
-        """An operator's decision to go on from a slot, whatever happened before it; it stays on record."""
-        stored = self._stored
-        document = await self._store.get(CURSORS, str(self.watched.address))
-        skipped = [] if document is None else document["skipped"]
-        after = -1 if stored is None else stored.whole_slot
-        skipped.append({"after_slot": after, "to_slot": first_slot, "at_ms": now_ms})
-        await self._move(Cursor.after_slot(first_slot - 1), skipped=skipped[-_MOST_SKIPPED:])
-        self.gap, self._misses = None, 0
-        log.warning("history skipped", address=self.watched.name, after_slot=after, to_slot=first_slot)
+    async def skip(self, now_ms: int) -> None:
+        """An operator's decision to go on with what the cluster still has, whatever happened before; it stays on
+        record. NotFound when there is no gap."""
+        await self.load()
+        cursor = self._stored
+        if self.gap is None or cursor is None:
+            raise NotFound(f"There is no gap in the history of {self.watched.name}")
+        first_slot = await self._rpc.first_available_slot()
+        skipped = {"after_slot": cursor.whole_slot, "to_slot": first_slot, "at_ms": now_ms}
+        await self._leave_gap(Cursor.after_slot(first_slot - 1), skipped=[*self._skipped, skipped][-_MOST_SKIPPED:])
+        log.warning("history skipped", address=self.watched.name, **skipped)
 
     def _demand_up_to_cursor(self, at_slot: int, last_slot: int) -> None:
         """What was applied once must be in the history again."""
@@ -133,22 +135,28 @@ class Follower:
     # The cursor
 
     async def load(self) -> None:
-        """Take the cursor as it is stored, perhaps by another process."""
+        """Take what is stored, perhaps by another process."""
         document = await self._store.get(CURSORS, str(self.watched.address))
         self._stored = self._place = None if document is None else Cursor.of(document)
+        self._skipped = [] if document is None else document["skipped"]
+        gap = None if document is None else document["gap"]
+        self.gap = None if gap is None else HistoryGap(gap)
 
     async def _begin(self, final_slot: int) -> Cursor:
-        await self.load()
-        if self._place is not None:
-            return self._place
-        if self.watched.from_start:
-            return Cursor.after_slot(-1)
-        await self._move(start := Cursor.after_slot(final_slot))
-        return start
+        """Where to go on from. Another process may have closed the gap."""
+        if self._place is None or self.gap is not None:
+            await self.load()
+        if self._place is None and not self.watched.from_start:
+            await self._move(Cursor.after_slot(final_slot))
+        return self._place or Cursor.after_slot(-1)
 
     async def _move(self, cursor: Cursor, **more: object) -> None:
         await self._store.commit([moved(self.watched.address, self._stored, cursor, **more)])
         self._stored = self._place = cursor
+
+    async def _leave_gap(self, cursor: Cursor, **more: object) -> None:
+        await self._move(cursor, gap=None, **more)
+        self.gap, self._misses = None, 0
 
     async def _complete(self, final_slot: int) -> None:
         """Now and then, keep that nothing happened for long: a node that forgets must not make a gap of it."""
@@ -221,15 +229,18 @@ class Follower:
             case Verdict.BY_SLOT:
                 return place.by_slot()
             case Verdict.GAP:
-                raise self._gap(place, first_slot, miss)
+                raise await self._found_gap(place, first_slot, miss)
 
-    def _gap(self, place: Cursor, first_slot: int, miss: CursorNotMet) -> HistoryGap:
-        self._counts["gap"] += 1
-        self.gap = HistoryGap(
+    async def _found_gap(self, place: Cursor, first_slot: int, miss: CursorNotMet) -> HistoryGap:
+        """It is stored: a restart does not forget it, and any process may tell of it."""
+        gap = HistoryGap(
             f"the history of {self.watched.name} ({self.watched.address}) after slot {place.whole_slot} is not to "
             f"be had, the cluster's begins at slot {first_slot}: {miss.message}"
         )
-        return self.gap
+        await self._move(place, gap=gap.message)
+        self._counts["gap"] += 1
+        self.gap = gap
+        return gap
 
     def _closes_gap(self, from_slot: int) -> bool:
         return self.gap is not None and (self._stored is None or from_slot <= self._stored.whole_slot + 1)

@@ -206,13 +206,13 @@ class EventProcessor:
     async def skip_gap(self, name: str) -> None:
         """Go on with what the cluster has of an address, over its gap: the operator's word that nothing is missed.
         NotFound when no address of that name has a gap."""
-        async with self._round_lock:
-            for follower in self._followers:
-                if follower.watched.name == name and follower.gap is not None:
-                    await follower.skip(await self._rpc.first_available_slot(), self._now_ms())
-                    self.wake()
-                    return
-        raise NotFound(f"There is no gap in the history of {name!r}")
+        for follower in self._followers:
+            if follower.watched.name == name:
+                async with self._round_lock:
+                    await follower.skip(self._now_ms())
+                self.wake()
+                return
+        raise NotFound(f"No address {name!r} is watched")
 
     # Replays
 
@@ -245,6 +245,6 @@ def _standing(follower: Follower, document: Document | None) -> Standing:
         slot=None if document is None else document["slot"],
         signature=None if signature is None else Signature.from_bytes(signature),
         read_slot=None if follower.read_slot < 0 else follower.read_slot,
-        gap=None if follower.gap is None else follower.gap.message,
+        gap=None if document is None else document["gap"],
         skipped=[] if document is None else document["skipped"],
     )
