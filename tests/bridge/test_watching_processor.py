@@ -11,21 +11,26 @@ import pytest
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from bridge.records import CURSORS, MOVEMENTS
+from api.solana.server import SolanaServer
+from bridge.cluster.cluster import Cluster
+from bridge.records import MOVEMENTS, READINGS, ReadingState
 from bridge.solana.client import ClusterClient
 from bridge.solana.rpc import Commitment, SeenTransaction
-from bridge.watching import follower as followers
-from bridge.watching.cursor import ENOUGH_MISSES, Cursor, HistoryGap
+from bridge.watching.cursor import ENOUGH_MISSES, Cursor
 from bridge.watching.follower import Role, Watched
 from bridge.watching.history import CursorNotMet, History
 from bridge.watching.processor import EventProcessor
-from config.errors import BadRequest, Busy, ErrorCode, NotFound, Unavailable
-from store.port import Conflict, Delete, Insert, Patch
-from tests.bridge.cluster_kit import TokenBench, keypair
-from tests.bridge.watching_kit import Post, posted, watched_custody, watched_mint
+from config.errors import BadRequest, ErrorCode, Unavailable
+from store.port import Conflict, Patch
+from store.sqlite import SqliteStore
+from tests.bridge.cluster_kit import TokenBench
+from tests.bridge.minting_kit import FINAL_SLOTS, Mint
+from tests.bridge.watching_kit import ALICE, Post, mint, minted, posted, watched_custody, watched_mint
 
-LONG_FINAL_SLOTS = 300
-ALICE = keypair("alice").pubkey()
+
+@pytest.fixture
+def slot_ms() -> int:
+    return 0
 
 
 @pytest.fixture
@@ -39,28 +44,6 @@ async def token(post: Post) -> TokenBench:
     token = await TokenBench.made(post.bench)
     await post.bench.must([token.create(ALICE)])
     return token
-
-
-async def mint(post: Post, token: TokenBench, *units: int, final: bool = True) -> list[Signature]:
-    """One transaction for each, in slots of their own."""
-    signatures = []
-    for each in units:
-        signatures.append((await post.bench.must([token.mint_to(ALICE, each)])).signature)
-        await post.cluster.advance()
-    if final:
-        await post.finalize()
-    return signatures
-
-
-async def minted(post: Post) -> list[int]:
-    return [row["units"] for row in await post.rows("mint")]
-
-
-async def forget(post: Post) -> int:
-    """The cluster forgets everything up to now; where its history begins."""
-    slot = post.cluster.slot("finalized") + 1
-    await post.cluster.advance(LONG_FINAL_SLOTS)
-    return await post.cluster.prune(slot)
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
@@ -247,169 +230,12 @@ async def test_a_cluster_that_is_away_is_told_of(post: Post, token: TokenBench) 
     assert failure.value.code is ErrorCode.SOLANA_UNAVAILABLE
 
 
-# Gaps
-
-
-async def lost(processor: EventProcessor) -> HistoryGap:
-    """The gap, which shows after so many misses."""
-    for _ in range(ENOUGH_MISSES - 1):
-        with pytest.raises(CursorNotMet):
-            await processor.catch_up()
-    with pytest.raises(HistoryGap) as failure:
-        await processor.catch_up()
-    return failure.value
-
-
-async def test_a_history_that_was_forgotten_is_a_gap_until_it_is_skipped(post: Post, token: TokenBench) -> None:
-    processor = post.processor(watched_mint(token))
-    await mint(post, token, 1)
-    await processor.catch_up()
-    await mint(post, token, 2, 3)
-    first_slot = await forget(post)
-    await mint(post, token, 4)
-
-    gap = await lost(processor)
-    assert gap.code is ErrorCode.HISTORY_GAP
-    assert processor.problem == gap.message
-    with pytest.raises(HistoryGap):
-        await processor.catch_up()
-    assert await minted(post) == [1]
-
-    with pytest.raises(NotFound):
-        await processor.skip_gap("custody")
-    await processor.skip_gap("mint")
-    await processor.catch_up()
-    assert await minted(post) == [1, 4]
-    assert processor.problem is None
-    (standing,) = await processor.standings()
-    assert [each["to_slot"] for each in standing.skipped] == [first_slot]
-
-
-async def test_an_address_that_was_quiet_is_read_on_when_its_past_is_forgotten(
-    post: Post, token: TokenBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(followers, "LAG_SLOTS", 0)
-    monkeypatch.setattr(followers, "_STORED_EVERY_SLOTS", 10)
-    processor = post.processor(watched_mint(token))
-    await mint(post, token, 1)
-    await processor.catch_up()
-    await post.cluster.advance(LONG_FINAL_SLOTS)
-    await processor.catch_up()  # it was quiet up to here
-    await forget(post)
-    await mint(post, token, 2)
-
-    for _ in range(ENOUGH_MISSES - 1):
-        with pytest.raises(CursorNotMet):
-            await processor.catch_up()
-    await processor.catch_up()
-    assert await minted(post) == [1, 2]
-
-
-async def vanish(post: Post, address: Pubkey) -> None:
-    """The cursor names a transaction that the cluster never saw, as after a change to another cluster."""
-    cursor = await post.cursor(address)
-    assert cursor is not None
-    other = bytes(Signature.new_unique())
-    await post.store.commit([Patch(CURSORS, str(address), {"signature": other})])
-
-
-async def test_a_replay_closes_a_gap(post: Post, token: TokenBench) -> None:
-    await mint(post, token, 1)
-    await post.processor(watched_mint(token)).catch_up()
-    await vanish(post, token.mint.pubkey())
-    await mint(post, token, 2)
-    processor = post.processor(watched_mint(token))
-    await lost(processor)
-
-    job = await processor.replay(0)
-
-    assert (job["state"], processor.problem) == ("done", None)
-    await mint(post, token, 3)
-    await processor.catch_up()
-    assert await minted(post) == [1, 2, 3]
-
-
-# Replays
-
-
-async def test_a_replay_makes_the_same_rows_again_and_takes_false_ones_away(post: Post, token: TokenBench) -> None:
-    await mint(post, token, 1, 2, 3)
-    processor = post.processor(watched_mint(token))
-    await processor.catch_up()
-    before, cursor = await post.rows(), await post.cursor(token.mint.pubkey())
-    false = before[1] | {"_id": before[1]["_id"][:-6] + b"\x00\x07" * 3, "units": 99}
-    await post.store.commit([Delete(MOVEMENTS, before[0]["_id"]), Insert(MOVEMENTS, false)])
-
-    job = await processor.replay(0)
-
-    assert await post.rows() == before
-    assert await post.cursor(token.mint.pubkey()) == cursor
-    assert (job["state"], job["transactions"], job["error"]) == ("done", 5, None)
-    (listed,) = await processor.replays()
-    assert listed == job
-    assert len(post.told) == 10
-
-
-async def test_a_replay_from_a_slot_leaves_what_was_before(post: Post, token: TokenBench) -> None:
-    _, second, _ = await mint(post, token, 1, 2, 3)
-    processor = post.processor(watched_mint(token))
-    slot = await processor.slot_of(second)
-
-    assert (await processor.replay(slot))["transactions"] == 2
-    assert await minted(post) == [2, 3]
-    with pytest.raises(NotFound):
-        await processor.slot_of(Signature.new_unique())
-
-
-async def test_a_replay_beyond_the_clusters_history_is_refused(post: Post, token: TokenBench) -> None:
-    await mint(post, token, 1)
-    await forget(post)
-
-    with pytest.raises(HistoryGap):
-        await post.processor(watched_mint(token)).begin_replay(0)
-
-
-async def test_one_replay_at_a_time_and_what_a_stop_broke_off_is_told(post: Post, token: TokenBench) -> None:
-    await mint(post, token, *range(1, 60))
-    processor = post.processor(watched_mint(token))
-    await processor.begin_replay(0)
-    with pytest.raises(Busy):
-        await processor.begin_replay(0)
-    while not await processor.replays():
-        await asyncio.sleep(0)
-    await processor.stop()
-    (job,) = await processor.replays()
-    assert job["state"] == "running"
-
-    again = post.processor(watched_mint(token))
-    await again.start()
-    try:
-        (job,) = await again.replays()
-        assert job["state"] == "interrupted"
-        assert (await again.replay(0))["state"] == "done"
-        assert await minted(post) == list(range(1, 60))
-    finally:
-        await again.stop()
-
-
-async def test_a_replay_outlasts_a_cluster_that_falters(
-    post: Post, token: TokenBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bridge.watching.replaying._PAUSES_SECS", (0.01,) * 20)
-    await mint(post, token, *range(1, 20))
-    post.cluster.faults.set(deny_rate=0.3, seed=1)
-
-    job = await post.processor(watched_mint(token)).replay(0)
-
-    assert job["state"] == "done"
-    assert await minted(post) == list(range(1, 20))
-
-
 # Running
 
 
 async def test_notices_wake_it_and_a_broken_line_is_made_again(post: Post, token: TokenBench) -> None:
-    processor = post.processor(watched_mint(token), ws=True, poll_secs=600)
+    custody = watched_custody(token.address(ALICE))
+    processor = post.processor(watched_mint(token), custody, ws=True, poll_secs=600)
     await processor.start()
     try:
         await eventually(lambda: processor.is_listening)
@@ -464,3 +290,40 @@ async def test_standings_tell_where_each_address_is(post: Post, token: TokenBenc
 
     assert mint_at.signature == post.told[-1].signature
     assert (mint_at.read_slot, program_at.slot) == (await processor.final_slot(), None)
+
+
+# With the minter
+
+
+async def test_readings_are_minted_by_the_commit_that_records_their_mints(
+    cluster: Cluster, solana: SolanaServer, tmp_path: Path
+) -> None:
+    mint = await Mint.open(cluster, solana.rpc_url, SqliteStore(tmp_path / "minting.db", cache_mib=4))
+    try:
+        keys = await mint.accept(20)
+        minter = mint.minter(auto_mint_enabled=True)
+        await minter.round()  # signed and sent
+        await cluster.advance(FINAL_SLOTS)
+        processor = EventProcessor(
+            mint.store,
+            mint.rpc,
+            solana.ws_url,
+            [Watched("mint", mint.mode.mint)],
+            mint.clock,
+            minter.wake,
+            minter.confirmations,
+        )
+        await processor.catch_up()
+
+        readings = await mint.store.get_many(READINGS, keys)
+        movements = (await processor.movements("mint", 100)).documents
+        assert {row["state"] for row in readings.values()} == {ReadingState.MINTED}
+        assert {key: row["units"] for row in movements for key in row["readings"]} == {
+            key: row["units"] for key, row in readings.items()
+        }
+        assert (await processor.replay(0))["state"] == "done"
+        assert {row["state"] for row in (await mint.store.get_many(READINGS, keys)).values()} == {
+            ReadingState.MINTED
+        }
+    finally:
+        await mint.close()

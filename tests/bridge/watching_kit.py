@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from solders.pubkey import Pubkey
+from solders.signature import Signature
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
@@ -20,10 +21,13 @@ from bridge.watching.follower import Role, Watched
 from bridge.watching.processor import EventProcessor
 from store.port import Document, Find, Write
 from store.sqlite import SqliteStore
-from tests.bridge.cluster_kit import Bench, TokenBench, opened
+from tests.bridge.cluster_kit import Bench, TokenBench, keypair, opened
 
 FINAL_SLOTS = 32
 """So many slots later everything that landed is final."""
+LONG_FINAL_SLOTS = 300
+"""So many slots later it may be forgotten."""
+ALICE = keypair("alice").pubkey()
 
 
 @dataclass
@@ -97,3 +101,25 @@ def watched_custody(address: Pubkey) -> Watched:
 def at(program: Pubkey, idl: Idl) -> tuple[Watched, dict[Pubkey, Idl]]:
     """A program to watch, and where its IDL is deployed."""
     return Watched(idl.name, program, Role.PROGRAM), {program: idl}
+
+
+async def mint(post: Post, token: TokenBench, *units: int, final: bool = True) -> list[Signature]:
+    """One transaction for each, in slots of their own."""
+    signatures = []
+    for each in units:
+        signatures.append((await post.bench.must([token.mint_to(ALICE, each)])).signature)
+        await post.cluster.advance()
+    if final:
+        await post.finalize()
+    return signatures
+
+
+async def minted(post: Post) -> list[int]:
+    return [row["units"] for row in await post.rows("mint")]
+
+
+async def forget(post: Post) -> int:
+    """The cluster forgets everything up to now; where its history begins."""
+    slot = post.cluster.slot("finalized") + 1
+    await post.cluster.advance(LONG_FINAL_SLOTS)
+    return await post.cluster.prune(slot)
