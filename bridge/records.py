@@ -126,10 +126,12 @@ MOVEMENTS: Final = Collection(
     fields={"kind": "text", "account": "text", "slot": "int"},
     indexes=(Index("kind", ("kind", "slot")), Index("account", ("account", "slot"))),
 )
-"""What final transactions did to the watched mint: mints, burns, transfers of whomever."""
+"""What final transactions did to the watched mint: mints, burns, transfers of whomever; the fields are in
+bridge/watching/rows.py."""
 
 CURSORS: Final = Collection(name="bridge_cursors", key="text")
-"""How far the history of each watched address was read: `signature`, `slot`."""
+"""How far the history of each watched address (base58) was applied: bridge/watching/cursor.py. `gap` says why it
+is not read on, `skipped` which gaps an operator went over."""
 
 JOBS: Final = Collection(
     name="bridge_jobs", key="text", fields={"created_ms": "int"}, indexes=(Index("created", ("created_ms",)),)

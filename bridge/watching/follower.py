@@ -72,11 +72,6 @@ class Follower:
         self._misses = 0
         self._silences = 0
 
-    @property
-    def cursor(self) -> Cursor | None:
-        """As it is stored; None before anything was."""
-        return self._stored
-
     async def round(self, final_slot: int) -> int:
         """Apply what is new at that final slot; how many transactions. Raises `HistoryGap`, and again until it is
         skipped or replayed; Unavailable where the cluster tells too little."""
@@ -91,7 +86,11 @@ class Follower:
             count = await self._apply_after(self._place)
         self._misses = 0
         self._silences = 0 if count else self._silences + 1
-        await self._complete(final_slot)
+        self.read_slot = final_slot
+        try:
+            await self._keep_whole(final_slot - LAG_SLOTS)
+        except Conflict:
+            await self.load()  # another process is further
         return count
 
     async def replay(self, from_slot: int, at_slot: int, progress: Progress) -> None:
@@ -158,10 +157,9 @@ class Follower:
         await self._move(cursor, gap=None, **more)
         self.gap, self._misses = None, 0
 
-    async def _complete(self, final_slot: int) -> None:
+    async def _keep_whole(self, whole_slot: int) -> None:
         """Now and then, keep that nothing happened for long: a node that forgets must not make a gap of it."""
-        self.read_slot = final_slot
-        place, whole_slot = self._place, final_slot - LAG_SLOTS
+        place = self._place
         if place is None or whole_slot - place.whole_slot < _STORED_EVERY_SLOTS:
             return
         if place.signature is not None:
