@@ -16,10 +16,10 @@ LATENCY_BUCKETS_SECS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0,
 
 
 class MintingMeasures:
-    """`readings` by what became of them: signed, minted, failed, again, expired, dead, held, found (minted by a
-    transaction that was looked up); `transactions` by signed, sent, resent, refused, unanswered, final, failed,
-    expired; `rounds` by done, put_off, failed, lost. `units` minted. Times from a reading's submission until its
-    transaction was seen confirmed, and final."""
+    """`readings` by what became of them: signed, minted, found (of those, by a transaction that was looked up),
+    failed, dead, again, put_off, held. `transactions` by what happened: signed, sent, resent, refused, unanswered,
+    final, failed, expired. `rounds` by their end: done, put_off, failed, lost. `units` minted. Times from a
+    reading's submission until its transaction was seen confirmed, and final."""
 
     def __init__(self) -> None:
         self.readings: Counter[str] = Counter()

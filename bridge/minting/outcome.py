@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from solders.signature import Signature
 
 from bridge.minting import changes
+from bridge.minting.flights import Flight
 from bridge.minting.measures import MintingMeasures
 from bridge.minting.retry import RetryPolicy
 from bridge.notices import Notice, NoticeKind, Tell
@@ -31,6 +32,12 @@ class Outcome:
     writes: list[Write] = field(default_factory=list)
     minted: list[tuple[Document, Signature, int]] = field(default_factory=list)
     readings: Counter[str] = field(default_factory=Counter)
+    ended: AttemptState | None = None
+
+    def end(self, flight: Flight, state: AttemptState, slot: int | None = None, error: Any = None) -> None:
+        """The transaction itself is over."""
+        self.ended = state
+        self.writes.append(changes.attempt_over(flight, state, slot, error))
 
     def mint(self, row: Document, signature: Signature, slot: int) -> None:
         """Minted by a final transaction that was checked."""
@@ -67,6 +74,8 @@ class Outcome:
     def publish(self, tell: Tell, measures: MintingMeasures) -> None:
         """Once it is committed."""
         measures.readings.update(self.readings)
+        if self.ended is not None:
+            measures.transactions[self.ended.value] += 1
         measures.minted([row for row, _, _ in self.minted], self.now_ms)
         for row, signature, slot in self.minted:
             tell(minted_notice(row, signature, slot))

@@ -126,7 +126,7 @@ class Settling:
                 outcome.hold(row, f"{flight.signature} minted {units} base units, not {order.units}")
             elif not await self._looked_up(outcome, row, order):
                 return None
-        outcome.writes.append(changes.attempt_over(flight, AttemptState.FINAL, seen.slot))
+        outcome.end(flight, AttemptState.FINAL, seen.slot)
         return outcome
 
     async def _looked_up(self, outcome: Outcome, row: Document, order: Order) -> bool:
@@ -161,7 +161,7 @@ class Settling:
                 case Share.AGAIN | Share.ALONE:
                     outcome.again(row, alone=share is Share.ALONE)
         log.warning("a transaction failed", transaction=str(flight.signature), error=error)
-        outcome.writes.append(changes.attempt_over(flight, AttemptState.FAILED, slot, error))
+        outcome.end(flight, AttemptState.FAILED, slot, error)
         return outcome
 
     # Not known
@@ -214,7 +214,7 @@ class Settling:
                 outcome.again(row, error="its transaction expired before it was taken into a block")
             elif not await self._looked_up(outcome, row, order):
                 return None
-        outcome.writes.append(changes.attempt_over(flight, AttemptState.EXPIRED, error=flight.refusal))
+        outcome.end(flight, AttemptState.EXPIRED, error=flight.refusal)
         return outcome
 
     # The end
