@@ -459,3 +459,8 @@ async def test_every_method_is_looked_at_here(world: World) -> None:
     """A method without a test in this file is not to be added."""
     text = Path(__file__).read_text()
     assert [name for name in world.asker.service.methods if f'"{name}"' not in text] == []
+
+
+async def test_every_method_is_in_the_manual(world: World) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "SOLANA.md").read_text()
+    assert [name for name in world.asker.service.methods if f"`{name}" not in page] == []

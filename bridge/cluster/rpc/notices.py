@@ -38,6 +38,7 @@ class Notices:
         self._cuts: set[Callable[[], None]] = set()
 
     def start(self) -> None:
+        """Hear what an open cluster tells from now on."""
         self._reached = {"confirmed": self._cluster.slot("confirmed"), "finalized": self._cluster.slot("finalized")}
         self._unsubscribe = self._cluster.subscribe(self._hear)
 
@@ -118,15 +119,16 @@ class Notices:
 
     def _settle(self, commitment: Commitment, slot: int) -> list[int]:
         """Tell of the blocks that reached a commitment since the last time; their slots."""
-        settled = []
-        for each in range(self._reached[commitment] + 1, slot + 1):
+        settled, first = [], self._reached[commitment] + 1
+        # Before anything is told: what fails is not told again for ever.
+        self._reached[commitment] = max(self._reached[commitment], slot)
+        for each in range(first, slot + 1):
             landed = self._cluster.landed_in(each)
             for executed in landed:
                 self._tell_transaction(commitment, executed)
             self._tell_accounts(commitment, each, {key for executed in landed for key in executed.changed})
             if self._cluster.commitment_of(each) is not None:
                 settled.append(each)
-        self._reached[commitment] = max(self._reached[commitment], slot)
         return settled
 
     def _tell_transaction(self, commitment: Commitment, executed: Executed) -> None:

@@ -32,7 +32,7 @@ log = structlog.get_logger("metawatt.solana")
 class Service:
     """Every method of the interface, and the notices of its WebSocket.
 
-    `start` begins listening to the cluster, `stop` ends it and every session.
+    `start` begins listening to the cluster, which must be open; `stop` ends it and every connection.
     """
 
     def __init__(self, cluster: Cluster) -> None:
