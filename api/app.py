@@ -14,6 +14,12 @@ from api.about import AboutHandler
 from api.access import admin_only, any_bearer, callback_only
 from api.admin import AdminHandler
 from api.arc import ArcHandler
+from api.bridge.live import LiveHandler
+from api.bridge.meters import MetersHandler
+from api.bridge.minting import MintingHandler
+from api.bridge.readings import ReadingsHandler
+from api.bridge.token import TokenHandler
+from api.bridge.watching import WatchingHandler
 from api.devchain import DevChainHandler
 from api.discovery import DiscoveryHandler
 from api.edge import Edge
@@ -23,6 +29,7 @@ from api.health_routes import HealthHandler
 from api.lifecycle import Lifecycle, Phase
 from api.limits import Bodies, Gate, TokenBuckets
 from api.lookup import LookupHandler
+from api.metering import takes_readings
 from api.metrics import HttpMetrics
 from api.ports import Node
 from api.registry.actions import ActionsHandler
@@ -36,6 +43,7 @@ from api.registry.storage import StorageHandler
 from api.registry.transfer_files import TransferFilesHandler
 from api.registry.wallet import WalletHandler
 from api.route import Access, Route
+from api.solana.routes import DevSolanaHandler
 from api.submit import SubmitHandler
 from config.settings import LimitSettings
 from overlay.clock import NowMs, system_now_ms
@@ -78,8 +86,12 @@ def _routes(
     ]
     if node.settings.registry.enabled:
         groups += _registry(node, bodies)
+    if takes_readings(node.settings):
+        groups += _metering(node, bodies)
     if node.dev_chain is not None:
         groups.append(DevChainHandler(node.dev_chain, bodies).routes())
+    if node.solana is not None:
+        groups.append(DevSolanaHandler(node.solana, bodies).routes())
     return tuple(route for group in groups for route in group), about
 
 
@@ -95,6 +107,17 @@ def _registry(node: Node, bodies: Bodies) -> list[Iterable[Route]]:
         WalletHandler(node, bodies).routes(),
         MeasurementsHandler(node, bodies).routes(),
         MatchingHandler(node).routes(),
+    ]
+
+
+def _metering(node: Node, bodies: Bodies) -> list[Iterable[Route]]:
+    return [
+        ReadingsHandler(node, bodies).routes(),
+        MetersHandler(node, bodies).routes(),
+        TokenHandler(node).routes(),
+        MintingHandler(node, bodies).routes(),
+        WatchingHandler(node, bodies).routes(),
+        LiveHandler(node).routes(),
     ]
 
 

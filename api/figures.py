@@ -11,10 +11,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from api.bridge.figures import BridgeCounts, BridgeSizes
 from api.metrics import HttpMetrics, cumulated
 from api.ports import Node
 from api.registry_figures import RegistryCounts, RegistrySizes
 from api.tally import Tally
+from bridge.measure import Figures
 from energytag.measure import Backlog, backlog
 from overlay.measure import Measures
 from store.port import Find
@@ -54,6 +56,7 @@ class Exposition:
         self._stats: Mapping[str, Any] = {}
         self._indexes: Mapping[str, int] = {}
         self._backlog: Backlog | None = None
+        self._figures: Figures | None = None
         self._fresh_until = float("-inf")
         # Guards the refresh, so that many askers wait for one count.
         self._lock = asyncio.Lock()
@@ -67,6 +70,8 @@ class Exposition:
             self._counts.register(_EngineCounts(self._counted))
             if node.registry is not None:
                 self._counts.register(RegistryCounts(node.registry))
+            if node.metering is not None:
+                self._counts.register(BridgeCounts(node.metering, node.settings.solana.payer_low_lamports))
 
     def counts(self) -> str:
         """This process's counts."""
@@ -85,6 +90,8 @@ class Exposition:
         sizes.register(_EngineSizes(self._stats, self._indexes))
         if self._backlog is not None:
             sizes.register(RegistrySizes(self._backlog))
+        if self._figures is not None:
+            sizes.register(BridgeSizes(self._figures))
         return text + generate_latest(sizes).decode()
 
     async def _refresh(self, node: Node) -> None:
@@ -94,6 +101,8 @@ class Exposition:
                 self._indexes = await _index_sizes(node)
                 if node.registry is not None:
                     self._backlog = await backlog(node.store, node.registry.ground.now_ms())
+                if node.metering is not None:
+                    self._figures = await node.metering.measuring.figures()
                 self._fresh_until = self._now_secs() + _FRESH_SECS
 
 

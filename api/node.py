@@ -17,7 +17,12 @@ import structlog
 
 from api.background import Background
 from api.health import Finding, HealthCheck
+from api.metering import MeteringHealth, embeds_solana, make_metering, takes_readings
 from api.registration import Registration
+from bridge.cluster.cluster import Cluster
+from bridge.cluster.rpc.service import Service
+from bridge.metering import Metering
+from bridge.records import BRIDGE_COLLECTIONS
 from config.errors import ErrorCode, MetawattError, Unavailable
 from config.secrets import admin_token, jwt_secret, node_key_hex
 from config.settings import ChainSettings, Settings
@@ -43,6 +48,7 @@ from store.sqlite import SqliteStore
 from topics.hosted import hosted_topics
 
 DEV_CHAIN_FILE = "devchain.db"
+SOLANA_FILE = "solana.db"
 
 log = structlog.get_logger("metawatt.node")
 
@@ -68,6 +74,7 @@ class Node:
         self.store = open_store(settings.storage.uri, settings.node.data_dir, settings.storage)
         self._dev_store = SqliteStore(settings.node.data_dir / DEV_CHAIN_FILE)
         self.dev_chain = self._make_dev_chain() if settings.node.network == "dev" else None
+        self.solana = self._make_solana() if embeds_solana(settings) else None
         self.engine: Engine
         self.headers: HeaderChain
         self._port = settings.node.port
@@ -76,6 +83,7 @@ class Node:
         self._verifier: Verifier | None = None
         self._background: Background | None = None
         self._registration: Registration | None = None
+        self.metering: Metering | None = None
 
     @property
     def registry(self) -> Registry | None:
@@ -92,6 +100,12 @@ class Node:
             now_ms=self._now_ms,
         )
 
+    def _make_solana(self) -> Service:
+        store = SqliteStore(self.settings.node.data_dir / SOLANA_FILE)
+        solana = self.settings.solana
+        network = self.settings.node.network
+        return Service(Cluster(store, network=network, slot_ms=solana.embedded_slot_ms, now_ms=self._now_ms))
+
     def listening(self, port: int) -> None:
         """Told by the server which port it took; the dev network's URLs need it."""
         self._port = port
@@ -104,6 +118,8 @@ class Node:
         collections = [collection for service in services for collection in service.collections]
         if self.settings.registry.enabled:
             collections += REGISTRY_COLLECTIONS
+        if takes_readings(self.settings):
+            collections += BRIDGE_COLLECTIONS
         await self.store.open([*ENGINE_COLLECTIONS, *collections])
         if self.dev_chain is not None:
             await self._dev_store.open(DEV_COLLECTIONS)
@@ -133,6 +149,17 @@ class Node:
         if self.settings.registry.enabled:
             self._registration = self._make_registration(self._verifier)
             await self._registration.start()
+        if takes_readings(self.settings):
+            await self._start_metering()
+
+    async def _start_metering(self) -> None:
+        if self.solana is not None:
+            await self.solana.cluster.open()
+            self.solana.start()
+        self.metering = make_metering(
+            self.settings, self.store, self._now_ms, self._own_host(), self._port, primary=self.primary
+        )
+        await self.metering.start()
 
     def _make_registration(self, verifier: Verifier) -> Registration:
         return Registration(
@@ -156,6 +183,8 @@ class Node:
 
     async def stop(self) -> None:
         """End background work, finish the outbox as far as time allows, close everything."""
+        if self.metering is not None:
+            await self.metering.stop()
         if self._registration is not None:
             await self._registration.stop()
         if self._background is not None:
@@ -165,6 +194,9 @@ class Node:
         for client in (self._arc, self._headers_client):
             if client is not None:
                 await client.close()
+        if self.solana is not None:
+            self.solana.stop()
+            await self.solana.cluster.close()
         if self.dev_chain is not None:
             await self.dev_chain.close()
             await self._dev_store.close()
@@ -222,7 +254,11 @@ class Node:
             HealthCheck("storage", "ready", True, self._check_storage),
             HealthCheck("chain", "ready", True, self._check_chain),
         ]
-        return own if self._registration is None else own + self._registration.health_checks
+        if self._registration is not None:
+            own += self._registration.health_checks
+        if self.metering is not None:
+            own += MeteringHealth(self.metering, is_embedded=self.solana is not None).checks
+        return own
 
     async def _check_storage(self) -> Finding:
         await self.store.get(STATE, "health")

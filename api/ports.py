@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from api.health import HealthCheck
+from bridge.cluster.rpc.service import Service
+from bridge.metering import Metering
 from config.settings import Settings
 from energytag.logins import Logins
 from energytag.registry import Registry
@@ -116,6 +118,16 @@ class Node(Protocol):
     @property
     def registry(self) -> Registry | None:
         """The EnergyTag registry; None before the start, and where it is switched off."""
+        ...
+
+    @property
+    def metering(self) -> Metering | None:
+        """Meters, minting and notices; None before the start, and where no readings are taken."""
+        ...
+
+    @property
+    def solana(self) -> Service | None:
+        """The embedded Solana cluster; None but on the dev network."""
         ...
 
     @property

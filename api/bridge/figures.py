@@ -86,7 +86,7 @@ class BridgeCounts(Collector):
         yield from _hub(metering.hub)
         if metering.is_connected:
             yield from _minting(metering.minting.measures)
-            yield _by("metawatt_events", "What the event processor did.", "event", metering.watching.counts)
+            yield _by("metawatt_solana_events", "What the event processor did.", "event", metering.watching.counts)
         if metering.pulse is not None:
             yield from _pulse(metering.pulse, self._payer_low_lamports)
             yield from _watching(metering.watching if metering.is_connected else None, metering.pulse)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiohttp import web
 
 from api.access import offered_protocols
-from api.bridge.part import Metering, MeteringNode, metering_caller
+from api.bridge.part import metering_caller, metering_of
 from api.bridge.session import Session
+from api.ports import Node
 from api.replies import OWN_ID, REQUEST_ID
 from api.route import Access, Content, Parameter, Route, Tag
 from bridge.audible import audible_meters
-from bridge.hub import Hub
 from bridge.notices import NoticeKind
 from bridge.wants import Wants
-from config.errors import BadRequest, ErrorCode, NotFound
+from config.errors import BadRequest, NotFound
 from config.settings import LiveSettings
 from energytag.access import Caller
 
@@ -55,25 +55,15 @@ _CHANNEL: Final = Parameter(
 )
 
 
-class LiveMetering(Metering, Protocol):
-    @property
-    def hub(self) -> Hub: ...
-
-
-class LiveNode(MeteringNode, Protocol):
-    @property
-    def metering(self) -> LiveMetering | None: ...
-
-
 class LiveHandler:
     """Takes listeners in; each is served until it leaves, or is let go."""
 
-    def __init__(self, node: LiveNode) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
         self._settings: LiveSettings = node.settings.live
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
-        hub = self._hub()
+        hub = metering_of(self._node).hub
         socket = self._socket(request)
         wants = wants_of(request.match_info.get("channel"))
         caller = await metering_caller(request, self._node)
@@ -86,12 +76,6 @@ class LiveHandler:
             hub.leave(listener)
             _let_go(request)
         return socket
-
-    def _hub(self) -> Hub:
-        metering = self._node.metering
-        if metering is None:
-            raise NotFound("Route not found.", ErrorCode.ROUTE_NOT_FOUND)
-        return metering.hub
 
     def _socket(self, request: web.Request) -> web.WebSocketResponse:
         """The upgrade, which is not made yet; `BadRequest` when none is asked for, or not as it must be."""

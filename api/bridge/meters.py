@@ -9,10 +9,11 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.access import admin_only
-from api.bridge.part import MeteringNode, metering_caller, metering_of
+from api.bridge.part import metering_caller, metering_of
 from api.bridge.sight import demand_sight, seen
 from api.fields import read_model
 from api.limits import Bodies
+from api.ports import Node
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Access, Content, Handler, Parameter, Route, Tag, json_content
@@ -37,7 +38,7 @@ _CHANGES: Final = {
 class MetersHandler:
     """Meters, and who may do what to them."""
 
-    def __init__(self, node: MeteringNode, bodies: Bodies) -> None:
+    def __init__(self, node: Node, bodies: Bodies) -> None:
         self._node = node
         self._bodies = bodies
 

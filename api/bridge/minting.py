@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiohttp import web
 from pydantic import BaseModel
 
-from api import ports
+from api.bridge.part import metering_of
 from api.fields import read_model
 from api.limits import Bodies
+from api.ports import Node
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Access, Content, Handler, Parameter, Route, Tag, json_content
@@ -34,39 +35,22 @@ from bridge.minting.showing import (
     status_shown,
     waiting_shown,
 )
-from config.errors import ErrorCode, NotFound
 
 _BASE: Final = "/api/admin/meters"
 _ID: Final = Parameter("reading_id", "path", "The reading's id.", {"type": "string", "format": "uuid"}, True)
 _JOB: Final = Parameter("job", "path", "The job's id.", {"type": "string", "format": "uuid"}, True)
 
 
-class Metering(Protocol):
-    """The part of `bridge.metering.Metering` that mints."""
-
-    @property
-    def minting(self) -> Minting: ...
-
-
-class MintingNode(ports.Node, Protocol):
-    @property
-    def metering(self) -> Metering | None:
-        """None before the start, and where readings are not taken."""
-        ...
-
-
 class MintingHandler:
     """Every answer is the store's; whichever process mints finds there what is asked here."""
 
-    def __init__(self, node: MintingNode, bodies: Bodies) -> None:
+    def __init__(self, node: Node, bodies: Bodies) -> None:
         self._node = node
         self._bodies = bodies
 
     @property
     def _minting(self) -> Minting:
-        if self._node.metering is None:
-            raise NotFound("Route not found.", ErrorCode.ROUTE_NOT_FOUND)
-        return self._node.metering.minting
+        return metering_of(self._node).minting
 
     # Steering
 

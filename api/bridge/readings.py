@@ -9,10 +9,11 @@ from typing import Any, Final, TypeAlias, TypeVar
 from aiohttp import web
 
 from api.bridge.meter_schemas import READING, SHORT_READING, batch_of
-from api.bridge.part import MeteringNode, metering_caller, metering_of
+from api.bridge.part import metering_caller, metering_of
 from api.bridge.sight import demand_sight, seen
 from api.fields import JSON_BYTES, demand_media, read_model
 from api.limits import Bodies, Gate
+from api.ports import Node
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Access, Content, Handler, Parameter, Route, Schema, Tag, json_content
@@ -50,7 +51,7 @@ _OUTCOMES: Final = {200: json_content("What became of each.", OutcomesShown)}
 class ReadingsHandler:
     """A meter's signature is its credential: whoever hands its readings in needs no other."""
 
-    def __init__(self, node: MeteringNode, bodies: Bodies) -> None:
+    def __init__(self, node: Node, bodies: Bodies) -> None:
         self._node = node
         self._bodies = bodies
         self._most = node.settings.meters.batch_readings

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 from pydantic import Field
 
-from api.bridge.part import MeteringNode, metering_of
+from api.bridge.part import metering_of
+from api.ports import Node
 from api.replies import json_reply
 from api.route import Route, Tag, json_content
+from bridge.connecting import CLUSTER_KEPT
 from bridge.records import CONFIG
 from config.errors import ErrorCode, Unavailable
 from energytag.models.common import Reply
-
-_KEPT: Final = "cluster"
-"""Written at the first connection, and held against every later one (bridge/connecting.py)."""
 
 
 class TokenShown(Reply):
@@ -30,12 +29,12 @@ class TokenShown(Reply):
 class TokenHandler:
     """Known once the node was connected to its cluster for the first time."""
 
-    def __init__(self, node: MeteringNode) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
 
     async def token(self, _request: web.Request) -> web.Response:
         metering_of(self._node)
-        kept = await self._node.store.get(CONFIG, _KEPT)
+        kept = await self._node.store.get(CONFIG, CLUSTER_KEPT)
         if kept is None:
             raise Unavailable("The node was not connected to Solana yet", ErrorCode.SOLANA_UNAVAILABLE)
         return json_reply(self._shown(kept["genesis"], kept["mint"]))

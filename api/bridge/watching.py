@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 from pydantic import BaseModel
 
-from api import ports
+from api.bridge.part import metering_of
 from api.fields import read_model
 from api.limits import Bodies
+from api.ports import Node
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Access, Handler, Parameter, Route, Tag, json_content
@@ -27,37 +28,20 @@ from bridge.watching.showing import (
     replay_shown,
     signature_of,
 )
-from config.errors import ErrorCode, NotFound
 
 _BASE: Final = "/api/admin/event-processor"
-
-
-class Metering(Protocol):
-    """The part of `bridge.metering.Metering` that watches."""
-
-    @property
-    def watching(self) -> EventProcessor: ...
-
-
-class WatchingNode(ports.Node, Protocol):
-    @property
-    def metering(self) -> Metering | None:
-        """None before the start, and where readings are not taken."""
-        ...
 
 
 class WatchingHandler:
     """Replays, gaps, and the rows that final transactions left."""
 
-    def __init__(self, node: WatchingNode, bodies: Bodies) -> None:
+    def __init__(self, node: Node, bodies: Bodies) -> None:
         self._node = node
         self._bodies = bodies
 
     @property
     def _watching(self) -> EventProcessor:
-        if self._node.metering is None:
-            raise NotFound("Route not found.", ErrorCode.ROUTE_NOT_FOUND)
-        return self._node.metering.watching
+        return metering_of(self._node).watching
 
     async def replay(self, request: web.Request) -> web.Response:
         asked = await read_model(request, self._bodies, ReplayAsked)

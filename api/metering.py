@@ -1,0 +1,98 @@
+"""Metering put together on a node: how Solana is reached, who signs, and what health has to say of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.health import Finding, HealthCheck
+from api.solana.routes import PATH
+from api.workers import worker_count
+from bridge.metering import Metering, Solana
+from bridge.programs.keys import FileSigner
+from bridge.relay import Relay
+from bridge.solana.client import ClusterClient
+from config.settings import Settings
+from overlay.clock import NowMs
+from store.port import Store
+
+KEY_FILE: Final = "solana.json"
+RELAY_FOLDER: Final = "run"
+
+
+def takes_readings(settings: Settings) -> bool:
+    """Whether the node has meters: as it was told, else where Solana is to be had."""
+    if settings.meters.enabled is not None:
+        return settings.meters.enabled
+    return settings.node.network == "dev" or settings.solana.rpc_url is not None
+
+
+def embeds_solana(settings: Settings) -> bool:
+    """Whether the node brings a cluster along."""
+    return settings.node.network == "dev" and settings.solana.rpc_url is None and takes_readings(settings)
+
+
+def make_metering(
+    settings: Settings, store: Store, now_ms: NowMs, own_host: str, port: int, *, primary: bool
+) -> Metering:
+    """The metering of one process; `own_host` and `port` are where an embedded cluster is reached."""
+    relay = Relay(settings.node.data_dir / RELAY_FOLDER) if worker_count(settings) > 1 else None
+    return Metering(settings, store, now_ms, _solana(settings, own_host, port), relay=relay, primary=primary)
+
+
+def _solana(settings: Settings, own_host: str, port: int) -> Solana | None:
+    rpc_url, ws_url = settings.solana.rpc_url, settings.solana.ws_url
+    if embeds_solana(settings):
+        rpc_url, ws_url = f"http://{own_host}:{port}{PATH}", f"ws://{own_host}:{port}{PATH}"
+    if rpc_url is None:
+        return None
+    is_dev = settings.node.network == "dev"
+    own_key = settings.solana.key_file
+    signer = FileSigner.load(own_key or settings.node.data_dir / KEY_FILE, make=is_dev and own_key is None)
+    validator = settings.solana.rec_validator_key_file
+    return Solana(
+        rpc=ClusterClient(rpc_url, settings.solana.request_timeout_secs),
+        ws_url=ws_url,
+        signer=signer,
+        co_signers=() if validator is None else (FileSigner.load(validator),),
+        is_test=is_dev,
+    )
+
+
+class MeteringHealth:
+    """What `/health` says of the meters' way to Solana."""
+
+    def __init__(self, metering: Metering, *, is_embedded: bool) -> None:
+        self._metering = metering
+        self._is_embedded = is_embedded
+
+    @property
+    def checks(self) -> list[HealthCheck]:
+        return [
+            HealthCheck("solana", "ready", False, self._check_cluster),
+            HealthCheck("minting", "ready", False, self._check_minting),
+            HealthCheck("minting key", "ready", False, self._check_funds),
+            HealthCheck("event processor", "ready", False, self._check_watching),
+        ]
+
+    async def _check_watching(self) -> Finding:
+        problem = self._metering.watching.problem if self._metering.is_connected else None
+        return Finding() if problem is None else Finding("error", problem)
+
+    async def _check_cluster(self) -> Finding:
+        solana, trouble = self._metering.solana, self._metering.trouble
+        if solana is None or trouble is not None:
+            return Finding("degraded", f"readings are taken, and wait: {trouble}")
+        slot = await solana.rpc.slot("confirmed")
+        return Finding(details={"slot": slot, "embedded": self._is_embedded})
+
+    async def _check_minting(self) -> Finding:
+        if not self._metering.is_connected:
+            return Finding()
+        found = await self._metering.minting.health.check_work()
+        return Finding(found.status, found.message)
+
+    async def _check_funds(self) -> Finding:
+        if not self._metering.is_connected:
+            return Finding()
+        found = await self._metering.minting.health.check_funds()
+        return Finding(found.status, found.message)
