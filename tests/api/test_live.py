@@ -33,6 +33,7 @@ from energytag.tokens import Tokens
 from overlay.clock import system_now_ms
 from store.port import Delete, Patch, Put
 from store.sqlite import SqliteStore
+from tests.bridge.readings_kit import SimpleMeter, public_of
 from tests.energytag.kit import ACCOUNT
 
 ADMIN_TOKEN = "an admin's token"
@@ -406,3 +407,37 @@ async def upgraded(live: Live) -> asyncio.StreamWriter:
     )
     assert b"101" in await reader.readline()
     return writer
+
+
+# On a whole node
+
+
+async def test_a_whole_node_tells_of_readings_and_stops_without_waiting_for_listeners(launch: Any) -> None:
+    running = await launch()
+    headers = bearer(running.node.admin_token)
+    async with running.client.ws_connect(running.url + "/ws/meters", headers=headers) as socket:
+        meter = SimpleMeter()
+        registration = {
+            "serial": meter.serial,
+            "wallet": meter.wallet,
+            "public_key": public_of(meter.key),
+            "verified": True,
+        }
+        assert (await running.admin("POST", "/api/meters", json=registration)).status == 201
+        wire = meter.wire(system_now_ms() // 1000 * 1000)
+        reply = await running.post("/api/meters/submit-reading", wire)
+        assert reply.status == 201, reply.body
+        told = await said(socket)
+        assert (told["type"], told["meter_serial"], told["kwh_amount"]) == (RECEIVED, meter.serial, "1.500000")
+        wrong = wire | {"kwh_amount": "1.600000"}
+        assert (await running.post("/api/meters/submit-reading", wrong)).status == 401
+        told = await said(socket)
+        assert (told["type"], told["error_code"]) == (REFUSED, "ERR_SIGNATURE_INVALID")
+        text = (await running.get("/metrics")).body.decode()
+        assert "metawatt_readings_accepted_total 1.0" in text
+        assert 'metawatt_readings_refused_total{code="ERR_SIGNATURE_INVALID"} 1.0' in text
+        assert "metawatt_live_listeners 1.0" in text
+        assert "metawatt_readings_unminted 1.0" in text
+        stopping = asyncio.create_task(running.server.stop())
+        assert await closed(socket) == 1001
+        await asyncio.wait_for(stopping, 10)

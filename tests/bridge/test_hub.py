@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import orjson
 import pytest
 from hypothesis import given
@@ -95,6 +96,7 @@ _NOTICES = st.builds(
 )
 
 
+@hypothesis.settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(_WANTS, _WANTS), max_size=6), st.lists(_NOTICES, max_size=8))
 async def test_places_find_exactly_those_who_take_a_notice(
     wishes: list[tuple[Wants, Wants]], notices: list[Notice]

@@ -8,6 +8,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,6 +181,7 @@ async def test_grace_follows_the_poll_interval_that_is_in_force(store: Store, cl
     assert (told.overdue, told.is_auto) == (0, False)
 
 
+@hypothesis.settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 100 * MINUTE_MS), st.booleans()), max_size=40),
     st.lists(st.integers(0, 5 * MINUTE_MS), min_size=1, max_size=6),
