@@ -1,26 +1,21 @@
-"""The port `SolanaRpc` on solana-py's client.
+"""The port `SolanaRpc`: Solana's JSON-RPC methods, each with its parameters and the reader of its answer.
 
-Calls go through `send_rpc_request`: its answers are plain JSON, so that a transaction's error is kept as the
-cluster tells it, and it is the faster way. A request is posted once: whoever calls decides what is asked again.
+Answers are read from plain JSON, so that a transaction's error is kept as the cluster tells it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-import httpx2
-from pydantic import ValidationError
-from solana.exceptions import SolanaRpcException
-from solana.rpc.async_api import AsyncClient
-from solana.rpc.jsonrpc import JsonRpcErrorCode, JsonRpcRequest, SolanaJsonRpcError
+from solana.rpc.jsonrpc import JsonRpcErrorCode
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from bridge.solana import answers
+from bridge.solana.json_rpc import JsonRpc, RpcError, unavailable
 from bridge.solana.rpc import (
     AccountState,
     Blockhash,
@@ -30,11 +25,10 @@ from bridge.solana.rpc import (
     SendRefused,
     Status,
 )
-from config.errors import ErrorCode, Unavailable
+from config.errors import Unavailable
 
 STATUSES_PER_CALL: Final = 256
 ACCOUNTS_PER_CALL: Final = 100
-_MAX_CONNECTIONS: Final = 32
 
 _REFUSALS: Final = frozenset(
     {
@@ -56,17 +50,10 @@ class ClusterClient:
     included. Close it when done."""
 
     def __init__(self, rpc_url: str, timeout_secs: float = 10) -> None:
-        self._timeout_secs = timeout_secs
-        self._client = AsyncClient(
-            rpc_url,
-            timeout=timeout_secs,
-            max_connections=_MAX_CONNECTIONS,
-            max_keepalive_connections=_MAX_CONNECTIONS,
-            max_transport_retries=0,
-        )
+        self._server = JsonRpc(rpc_url, timeout_secs)
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._server.close()
 
     async def genesis_hash(self) -> Hash:
         return await self._ask("getGenesisHash", [], Hash.from_string)
@@ -87,8 +74,8 @@ class ClusterClient:
         """See `SolanaRpc.send`. Preflight runs at "confirmed", where blockhashes are taken from."""
         config = {"encoding": "base64", "skipPreflight": skip_preflight, "preflightCommitment": "confirmed"}
         try:
-            result = await self._call("sendTransaction", [b64encode(raw).decode(), config])
-        except SolanaJsonRpcError as error:
+            result = await self._server.call("sendTransaction", [b64encode(raw).decode(), config])
+        except RpcError as error:
             raise _refused(error) from error
         return answers.read("sendTransaction", Signature.from_string, result)
 
@@ -151,22 +138,10 @@ class ClusterClient:
 
     async def _ask(self, method: str, params: Sequence[Any], reader: Callable[[Any], Value]) -> Value:
         try:
-            result = await self._call(method, params)
-        except SolanaJsonRpcError as error:
+            result = await self._server.call(method, params)
+        except RpcError as error:
             raise _failed(error) from error
         return answers.read(method, reader, result)
-
-    async def _call(self, method: str, params: Sequence[Any]) -> Any:
-        """The result as JSON. An error that the cluster answers is raised as solana-py has it, what goes wrong
-        on the way as Unavailable."""
-        request = JsonRpcRequest(method=method, params=params)
-        try:
-            async with asyncio.timeout(self._timeout_secs):
-                return await self._client.send_rpc_request(request, Any)
-        except (SolanaRpcException, TimeoutError, httpx2.InvalidURL) as error:
-            raise _unavailable(f"does not answer {method}: {_reason(error)}") from error
-        except ValidationError as error:
-            raise _unavailable(f"answers {method} with something else than JSON-RPC") from error
 
 
 def _pages(keys: Sequence[Pubkey] | Sequence[Signature], size: int) -> Iterator[list[str]]:
@@ -190,25 +165,11 @@ def _each(count: int, reader: Callable[[Any], list[Value]]) -> Callable[[Any], l
     return checked
 
 
-def _unavailable(what: str) -> Unavailable:
-    return Unavailable(f"the Solana cluster {what}", ErrorCode.SOLANA_UNAVAILABLE)
+def _failed(error: RpcError) -> Unavailable:
+    return unavailable(f"answers {error.method} with error {error.code}: {error}")
 
 
-def _reason(error: Exception) -> str:
-    """Why a request failed; never with the URL, whose path or query may hold an API key."""
-    cause = error.__cause__
-    if isinstance(cause, httpx2.HTTPStatusError):
-        return f"HTTP {cause.response.status_code}"
-    if isinstance(error, TimeoutError) or isinstance(cause, httpx2.TimeoutException):
-        return "it takes too long"
-    return str(cause or error) or type(cause or error).__name__
-
-
-def _failed(error: SolanaJsonRpcError) -> Unavailable:
-    return _unavailable(f"answers {error.method} with error {error.code}: {error}")
-
-
-def _refused(error: SolanaJsonRpcError) -> SendRefused | Unavailable:
+def _refused(error: RpcError) -> SendRefused | Unavailable:
     if error.code not in _REFUSALS:
         return _failed(error)
     data = error.data if isinstance(error.data, dict) else {}

@@ -138,11 +138,11 @@ Reply = Callable[[dict[str, Any]], web.Response]
 
 
 @asynccontextmanager
-async def serving(handler: Handler, timeout_secs: float = 5) -> AsyncIterator[ClusterClient]:
+async def serving(handler: Handler, timeout_secs: float = 5, keep_secs: float = 75) -> AsyncIterator[ClusterClient]:
     """A client of a server that handles every request so."""
     app = web.Application()
     app.router.add_post("/secret-key", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True, keepalive_timeout=keep_secs)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     client = ClusterClient(f"http://127.0.0.1:{runner.addresses[0][1]}/secret-key", timeout_secs)
@@ -194,6 +194,10 @@ def raw(body: str, status: int = 200) -> Reply:
         (raw("<html>"), "something else than JSON-RPC"),
         (raw("[]"), "something else than JSON-RPC"),
         (raw('{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}'), "something else"),
+        (raw('{"jsonrpc":"2.0","id":77,"result":12}'), "something else"),
+        (raw('{"jsonrpc":"2.0","id":1}'), "something else"),
+        (raw('{"jsonrpc":"2.0","id":1,"error":"no"}'), "something else"),
+        (raw("", 307), "does not answer getSlot: HTTP 307"),
         (error(-32005, "Node is behind by 42 slots"), "error -32005: Node is behind by 42 slots"),
         (result(None), "cannot be read"),
         (result("12"), "cannot be read"),
@@ -207,11 +211,65 @@ async def test_every_failure_is_unavailable_with_a_reason(reply: Reply, reason: 
     assert "secret-key" not in failure.value.message
 
 
-async def test_nobody_listens() -> None:
-    client = ClusterClient("http://127.0.0.1:1")
-    with pytest.raises(Unavailable, match="does not answer getSlot"):
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/secret-key", "http://[secret-key", "secret-key"])
+async def test_nobody_listens(url: str) -> None:
+    client = ClusterClient(url)
+    with pytest.raises(Unavailable, match="does not answer getSlot") as failure:
         await client.slot()
     await client.close()
+    assert "secret-key" not in failure.value.message
+
+
+@pytest.mark.parametrize("pause_secs", [0, 0.1])
+async def test_a_connection_that_was_closed_while_idle_loses_no_call(pause_secs: float) -> None:
+    """A server that keeps connections for less than the client does, and one that keeps none."""
+    calls = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        reply = result(calls)(await request.json())
+        if not pause_secs:
+            reply.force_close()
+        return reply
+
+    async with serving(handle, keep_secs=0.02) as client:
+        for number in range(1, 4):
+            assert await client.slot() == number
+            await asyncio.sleep(pause_secs)
+    assert calls == 3
+
+
+async def test_a_call_whose_answer_breaks_off_is_not_posted_again() -> None:
+    calls = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            return result(1)(await request.json())
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with serving(handle) as client:
+        assert await client.slot() == 1
+        with pytest.raises(Unavailable, match="does not answer getSlot"):
+            await client.slot()
+    assert calls == 2
+
+
+async def test_many_calls_at_once_share_some_connections() -> None:
+    connections = set()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        connections.add(request.transport)
+        await asyncio.sleep(0.01)
+        return result(7)(await request.json())
+
+    async with serving(handle) as client:
+        assert await asyncio.gather(*(client.slot() for _ in range(200))) == [7] * 200
+    assert 1 < len(connections) <= 32
 
 
 async def dripping(request: web.Request) -> web.StreamResponse:
