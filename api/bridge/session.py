@@ -170,7 +170,7 @@ def _wish(text: str | bytes) -> Wish:
         return _decode(text)
     except msgspec.ValidationError as error:
         raise BadRequest(str(error)) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadRequest(f"The message is not JSON: {error}", ErrorCode.BAD_JSON) from None
 
 

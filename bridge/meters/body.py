@@ -144,7 +144,7 @@ def _decoded(decode: Any, body: bytes | msgspec.Raw) -> Any:
     except msgspec.ValidationError as error:
         sentence, _, place = str(error).partition(" - at `$")
         raise invalid(place.strip(".`"), sentence) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"The body is not JSON: {error}"[:_MOST_FAULT], ErrorCode.BAD_JSON) from None
 
 

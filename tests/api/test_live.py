@@ -296,6 +296,7 @@ async def test_wishes_replace_what_is_heard(live: Live) -> None:
     [
         ("", "ERR_BAD_JSON"),
         ("{", "ERR_BAD_JSON"),
+        ('{"x": ' + "[" * 8_000, "ERR_BAD_JSON"),
         ("[]", "ERR_BAD_REQUEST"),
         ('{"type": "publish"}', "ERR_BAD_REQUEST"),
         ('{"type": "subscribe", "kind": "tokens_minted"}', "ERR_BAD_REQUEST"),

@@ -51,6 +51,8 @@ def test_what_is_no_number_or_text_is_refused(literal: str) -> None:
         b'{"kwh_amount": NaN, "reading_timestamp": "t"}',
         b'{"kwh_amount": "\\ud800", "reading_timestamp": "t"}',
         b"{} {}",
+        reading(more=', "x": ' + "[" * 8_000 + "]" * 8_000),
+        reading(more=', "power": ' + '{"a":' * 2_500 + "1" + "}" * 2_500),
     ],
 )
 def test_what_is_no_json_is_refused(body: bytes) -> None:
@@ -112,3 +114,10 @@ def test_messages_are_bounded(caplog: Any) -> None:
     with pytest.raises(MetawattError) as refused:
         read_reading(b'{"' + b"x" * 10_000)
     assert len(refused.value.message) <= 400
+
+
+@pytest.mark.parametrize("around", ["{}", '{{"readings": {}}}', '[{{"x": {}}}]'])
+def test_a_batch_of_brackets_is_refused(around: str) -> None:
+    with pytest.raises(MetawattError) as refused:
+        read_list(around.format("[" * 100_000 + "]" * 100_000).encode(), 500)
+    assert refused.value.code is ErrorCode.BAD_JSON
