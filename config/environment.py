@@ -7,16 +7,29 @@ that file, which is how container platforms hand over secrets.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
-from config.names import PREFIX, RESERVED_PREFIXES, fields, nearest, variable, variables
+from config.names import (
+    GRIDTOKENX_PREFIX,
+    GRIDTOKENX_REFUSED,
+    GRIDTOKENX_VARIABLES,
+    PREFIX,
+    RESERVED_PREFIXES,
+    SECONDS_VARIABLES,
+    fields,
+    nearest,
+    variable,
+    variables,
+)
 
 FILE_SUFFIX = "_FILE"
 _SECRET_FILE_BYTES = 64 * 1024
+_SECS_PER_MINUTE = 60
 
 
 class EnvironmentSource(EnvSettingsSource):
@@ -35,7 +48,8 @@ class EnvironmentSource(EnvSettingsSource):
 
 
 class Environment:
-    """The METAWATT_ variables of an environment, sorted into values by full variable name, and problems.
+    """The METAWATT_ variables of an environment, and GridTokenX's, sorted into values by full variable name, and
+    problems.
 
     `origins` gives for each dotted name the variable that it came from.
     """
@@ -53,9 +67,10 @@ class Environment:
         for name in self._known:
             for source in (name, name + FILE_SUFFIX):
                 if self._environ.get(source) and (source == name or source not in self._known):
-                    self._take(source, self._known[name])
+                    self._take(source, name)
 
-    def _take(self, source: str, dotted: str) -> None:
+    def _take(self, source: str, name: str) -> None:
+        dotted = self._known[name]
         if dotted in self.origins:
             return
         value = self._environ[source]
@@ -65,12 +80,13 @@ class Environment:
             except (OSError, ValueError) as error:
                 self.problems.append(f"{source}: the file cannot be read: {error}")
                 return
-        self.values[variable(dotted)] = value
+        self.values[variable(dotted)] = _in_minutes(value) if name in SECONDS_VARIABLES else value
         self.origins[dotted] = source
 
     def _tell_unknown(self) -> None:
         for name in sorted(self._environ):
-            if not name.startswith(PREFIX) or name.startswith(RESERVED_PREFIXES):
+            # SOLANA_ is left alone: other programs are configured by such names, too.
+            if not name.startswith((PREFIX, GRIDTOKENX_PREFIX)) or name.startswith(RESERVED_PREFIXES):
                 continue
             if name not in self._known and name.removesuffix(FILE_SUFFIX) not in self._known:
                 self.problems.append(_unknown(name, self._known))
@@ -84,9 +100,35 @@ def _read_small_file(path: Path) -> str:
     return content.decode().strip()
 
 
+def _in_minutes(secs: str) -> str:
+    """The text itself when it is no number, so that validation tells of it."""
+    try:
+        return str(Decimal(secs) / _SECS_PER_MINUTE)
+    except InvalidOperation:
+        return secs
+
+
 def _unknown(name: str, known: Mapping[str, str]) -> str:
-    dotted = name.removeprefix(PREFIX).lower().replace("__", ".", 1)
-    right = nearest(name, known, separator="__")
-    if right is None and (meant := nearest(dotted, [setting for setting, _ in fields()])):
-        right = variable(meant)
+    if name in GRIDTOKENX_REFUSED:
+        return f"{name}: no such setting: {GRIDTOKENX_REFUSED[name]}; remove it"
+    is_own = name.startswith(PREFIX)
+    right = _nearest_own(name, known) if is_own else _nearest_of_gridtokenx(name)
     return f"{name}: no such setting" + (f"; did you mean {right}?" if right else "")
+
+
+def _nearest_own(name: str, known: Mapping[str, str]) -> str | None:
+    right = nearest(name, known, separator="__")
+    if right is not None:
+        return right
+    dotted = name.removeprefix(PREFIX).lower().replace("__", ".", 1)
+    meant = nearest(dotted, [setting for setting, _ in fields()])
+    return None if meant is None else variable(meant)
+
+
+def _nearest_of_gridtokenx(name: str) -> str | None:
+    """By what follows the prefix, which alone makes all of them look alike."""
+    leaves = [
+        each.removeprefix(GRIDTOKENX_PREFIX) for each in GRIDTOKENX_VARIABLES if each.startswith(GRIDTOKENX_PREFIX)
+    ]
+    right = nearest(name.removeprefix(GRIDTOKENX_PREFIX), leaves, separator="__")
+    return None if right is None else GRIDTOKENX_PREFIX + right

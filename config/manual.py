@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from config.names import SHORT_VARIABLES, sections, variable
+from config.names import GRIDTOKENX_VARIABLES, SECONDS_VARIABLES, SHORT_VARIABLES, sections, variable
 from config.settings import IssuerSettings
 
 _HEAD = """\
@@ -40,6 +40,13 @@ regions = ["DE"]
 ```
 """
 
+_GRIDTOKENX = """\
+## GridTokenX's names
+
+The environment of GridTokenX's gateway can be taken over. Where a setting has a variable of its own as well, that
+one counts. A `TOKENIZATION_` variable that is not listed stops the start, as an unknown `METAWATT_` one does; other
+programs' `SOLANA_` variables are passed over."""
+
 _FOOT = """\
 On Kubernetes, a Service that is called `metawatt` makes variables such as `METAWATT_PORT` in every pod of its
 namespace, which would be taken for settings: put `enableServiceLinks: false` into the node's pod.
@@ -48,7 +55,7 @@ namespace, which would be taken for settings: put `enableServiceLinks: false` in
 
 def manual() -> str:
     """The whole of docs/SETTINGS.md."""
-    return "\n".join([_HEAD, *_section_parts(), _short_names(), _FOOT])
+    return "\n".join([_HEAD, *_section_parts(), _short_names(), _gridtokenx_names(), _FOOT])
 
 
 def _section_parts() -> Iterator[str]:
@@ -103,6 +110,18 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 
 def _short_names() -> str:
-    lines = ["## Short names", "", "| variable | the same as |", "| --- | --- |"]
-    lines += [f"| `{short}` | `{variable(name)}` |" for short, name in SHORT_VARIABLES.items()]
+    return _aliases("## Short names", {short: f"`{variable(name)}`" for short, name in SHORT_VARIABLES.items()})
+
+
+def _gridtokenx_names() -> str:
+    told = {
+        alias: f"`{variable(name)}`" + (", in seconds" if alias in SECONDS_VARIABLES else "")
+        for alias, name in GRIDTOKENX_VARIABLES.items()
+    }
+    return _aliases(_GRIDTOKENX, told)
+
+
+def _aliases(head: str, told: dict[str, str]) -> str:
+    lines = [head, "", "| variable | the same as |", "| --- | --- |"]
+    lines += [f"| `{alias}` | {meant} |" for alias, meant in told.items()]
     return "\n".join([*lines, ""])

@@ -23,13 +23,28 @@ SHORT_VARIABLES = {
     "METAWATT_NETWORK": "node.network",
     "METAWATT_STORAGE": "storage.uri",
 }
-# The names that GridTokenX's gateway is configured by, so that its environment can be taken over as it is.
-GRIDTOKENX_VARIABLES = {
-    "SOLANA_RPC_URL": "solana.rpc_url",
-    "SOLANA_WS_URL": "solana.ws_url",
-    "REGISTRY_PROGRAM_ID": "solana.registry_program_id",
-    "ENERGY_TOKEN_PROGRAM_ID": "solana.energy_token_program_id",
-} | {f"TOKENIZATION_{name.upper()}": f"tokenization.{name}" for name in TokenizationSettings.model_fields}
+# The names that GridTokenX's gateway is configured by, so that its environment can be taken over.
+GRIDTOKENX_PREFIX = "TOKENIZATION_"
+# Its guide counts these in minutes, its code in seconds: both are heeded, each in its own unit.
+SECONDS_VARIABLES = {
+    "TOKENIZATION_INITIAL_RETRY_DELAY_SECS": "tokenization.initial_retry_delay_minutes",
+    "TOKENIZATION_MAX_RETRY_DELAY_SECS": "tokenization.max_retry_delay_minutes",
+}
+GRIDTOKENX_VARIABLES = (
+    {
+        "SOLANA_RPC_URL": "solana.rpc_url",
+        "SOLANA_WS_URL": "solana.ws_url",
+        "REGISTRY_PROGRAM_ID": "solana.registry_program_id",
+        "ENERGY_TOKEN_PROGRAM_ID": "solana.energy_token_program_id",
+    }
+    | {f"{GRIDTOKENX_PREFIX}{name.upper()}": f"tokenization.{name}" for name in TokenizationSettings.model_fields}
+    | SECONDS_VARIABLES
+)
+# What GridTokenX's code can be told and this node cannot, and why.
+GRIDTOKENX_REFUSED = {
+    "TOKENIZATION_RETRY_BACKOFF_MULTIPLIER": "the pause always doubles here",
+    "TOKENIZATION_TRANSACTION_TIMEOUT_SECS": "a transaction is followed here until its blockhash has expired",
+}
 
 
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:

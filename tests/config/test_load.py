@@ -7,7 +7,7 @@ import pytest
 
 from config.errors import ErrorCode
 from config.load import SettingsInvalid, load_settings
-from config.names import SHORT_VARIABLES, fields, variable
+from config.names import GRIDTOKENX_VARIABLES, SECONDS_VARIABLES, SHORT_VARIABLES, fields, variable
 
 NO_ENVIRONMENT: dict[str, str] = {}
 SECRET = "hunter2-and-nothing-but"
@@ -66,6 +66,43 @@ def test_a_full_variable_beats_its_short_one():
     assert load_settings(environ=environ).node.port == 2
 
 
+@pytest.mark.parametrize(("alias", "name"), GRIDTOKENX_VARIABLES.items())
+def test_the_environment_of_gridtokenx_can_be_taken_over(alias, name):
+    value = {
+        "tokenization.auto_mint_enabled": "false",
+        "tokenization.retry_enabled": "false",
+        "solana.rpc_url": "https://rpc.example",
+        "solana.ws_url": "wss://rpc.example",
+        "solana.registry_program_id": "SysvarC1ock11111111111111111111111111111111",
+        "solana.energy_token_program_id": "SysvarC1ock11111111111111111111111111111111",
+    }.get(name, "7" if alias not in SECONDS_VARIABLES else "420")
+    taken_over = load_settings(environ={alias: value})
+    assert taken_over == load_settings(environ={variable(name): "7" if value == "420" else value})
+    default = load_settings(environ=NO_ENVIRONMENT)
+    assert taken_over != default or name == "tokenization.reading_max_age_days"
+
+
+def test_a_delay_may_be_told_in_seconds_or_in_minutes():
+    def delay(**environ):
+        return load_settings(environ=environ).tokenization.initial_retry_delay_minutes
+
+    assert delay(TOKENIZATION_INITIAL_RETRY_DELAY_SECS="90") == 1.5
+    assert delay(TOKENIZATION_INITIAL_RETRY_DELAY_SECS="90", TOKENIZATION_INITIAL_RETRY_DELAY_MINUTES="3") == 3
+    assert delay(TOKENIZATION_INITIAL_RETRY_DELAY_SECS="90", METAWATT_TOKENIZATION__RETRY_ENABLED="false") == 1.5
+
+
+def test_seconds_may_come_from_a_file(tmp_path):
+    (tmp_path / "secs").write_text("300\n")
+    environ = {"TOKENIZATION_MAX_RETRY_DELAY_SECS_FILE": str(tmp_path / "secs")}
+    assert load_settings(environ=environ).tokenization.max_retry_delay_minutes == 5
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-5", "nan"])
+def test_seconds_that_are_none_are_told_under_their_own_name(value):
+    name = "TOKENIZATION_INITIAL_RETRY_DELAY_SECS"
+    assert f"{name}: Input should be" in problems(environ={name: value})
+
+
 def test_lists_and_tables_are_json_in_the_environment():
     issuer = {"identity_key": "02" * 33, "name": "Body", "regions": ["DE"]}
     settings = load_settings(
@@ -109,14 +146,35 @@ def test_variables_of_tests_and_of_others_are_left_alone():
         ("METAWATT_LIMITS__BODY_BYTE", "METAWATT_LIMITS__BODY_BYTES"),
         ("METAWATT_NODE__ARC_URL", "METAWATT_CHAIN__ARC_URL"),
         ("METAWATT_STORAGE_URI", "METAWATT_STORAGE__URI"),
+        ("TOKENIZATION_POLING_INTERVAL_SECS", "TOKENIZATION_POLLING_INTERVAL_SECS"),
+        ("TOKENIZATION_MINT_ENABLED", "TOKENIZATION_AUTO_MINT_ENABLED"),
+        ("TOKENIZATION_BATCHSIZE_FILE", "TOKENIZATION_BATCH_SIZE"),
     ],
 )
 def test_an_unknown_variable_is_answered_with_the_nearest(name, meant):
     assert f"{name}: no such setting; did you mean {meant}?" in problems(environ={name: "1"})
 
 
-def test_a_hopelessly_unknown_variable_is_still_refused():
-    assert "METAWATT_XYZZY: no such setting" in problems(environ={"METAWATT_XYZZY": "1"})
+@pytest.mark.parametrize("name", ["METAWATT_XYZZY", "TOKENIZATION_XYZZY"])
+def test_a_hopelessly_unknown_variable_is_still_refused(name):
+    assert f"{name}: no such setting" in problems(environ={name: "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("TOKENIZATION_RETRY_BACKOFF_MULTIPLIER", "the pause always doubles"),
+        ("TOKENIZATION_TRANSACTION_TIMEOUT_SECS", "until its blockhash has expired"),
+    ],
+)
+def test_what_gridtokenx_can_be_told_and_this_node_cannot(name, reason):
+    told = problems(environ={name: "2"})
+    assert f"{name}: no such setting" in told
+    assert reason in told
+
+
+def test_other_programs_of_solana_are_left_alone():
+    load_settings(environ={"SOLANA_CLUSTER": "devnet", "SOLANA_KEYPAIR_PATH": "/key.json"})
 
 
 @pytest.mark.parametrize(

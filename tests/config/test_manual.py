@@ -5,10 +5,22 @@ from pathlib import Path
 import pytest
 
 from config.manual import manual
-from config.names import fields, variable
+from config.names import GRIDTOKENX_VARIABLES, fields, variable
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("config", "store", "certificates", "overlay", "topics", "lookup", "basket", "energytag", "bridge", "api", "cli")
+ROOMS = (
+    "config",
+    "store",
+    "certificates",
+    "overlay",
+    "topics",
+    "lookup",
+    "basket",
+    "energytag",
+    "bridge",
+    "api",
+    "cli",
+)
 
 
 def test_the_manual_is_up_to_date():
@@ -18,6 +30,11 @@ def test_the_manual_is_up_to_date():
 @pytest.mark.parametrize("name", [name for name, _ in fields()])
 def test_every_setting_is_in_the_manual(name):
     assert f"`{variable(name)}`" in manual()
+
+
+@pytest.mark.parametrize(("alias", "name"), GRIDTOKENX_VARIABLES.items())
+def test_every_name_of_gridtokenx_is_in_the_manual(alias, name):
+    assert f"| `{alias}` | `{variable(name)}`" in manual()
 
 
 def test_every_setting_is_used_by_the_code():
