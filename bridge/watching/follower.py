@@ -74,10 +74,10 @@ class Follower:
 
     async def round(self, final_slot: int) -> int:
         """Apply what is new at that final slot; how many transactions. Raises `HistoryGap`, and again until it is
-        skipped or replayed; Unavailable where the cluster tells too little."""
+        skipped or replayed, or the cluster shows what was missing; Unavailable where it tells too little."""
         place = await self._begin(final_slot)
         if self.gap is not None:
-            raise self.gap
+            await self._leave_lie(place, self.gap)
         try:
             await self._demand_reach(place)
             count = await self._apply_after(place)
@@ -239,6 +239,19 @@ class Follower:
         self._counts["gap"] += 1
         self.gap = gap
         return gap
+
+    async def _leave_lie(self, place: Cursor, gap: HistoryGap) -> None:
+        """Raise the gap again, unless the cluster shows the place that it did not: it lied, or another one that
+        keeps more is asked now. Whether all that is newer follows from there, the round will see."""
+        if place.signature is None:
+            is_shown = await self._rpc.first_available_slot() <= place.whole_slot + 1
+        else:
+            (status,) = await self._rpc.statuses([place.signature])
+            is_shown = status is not None
+        if not is_shown:
+            raise gap
+        await self._leave_gap(place)
+        log.info("the history is whole again", address=self.watched.name)
 
     def _closes_gap(self, from_slot: int) -> bool:
         return self.gap is not None and (self._stored is None or from_slot <= self._stored.whole_slot + 1)

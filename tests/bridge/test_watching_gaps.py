@@ -72,6 +72,32 @@ async def test_a_history_that_was_forgotten_is_a_gap_until_it_is_skipped(post: P
     assert [each["to_slot"] for each in standing.skipped] == [first_slot]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_gap_closes_once_the_cluster_shows_the_history_again(
+    post: Post, token: TokenBench, restarts: bool
+) -> None:
+    """It had lied for long, or another cluster that keeps more is asked now."""
+    processor = post.processor(watched_mint(token))
+    await mint(post, token, 1)
+    await processor.catch_up()
+    await mint(post, token, 2)
+    cursor = await post.cursor(token.mint.pubkey())
+    assert cursor is not None
+    post.cluster.faults.deny(Signature.from_bytes(cursor["signature"]))
+    await lost(processor)
+    with pytest.raises(HistoryGap):
+        await processor.catch_up()
+
+    post.cluster.faults.clear()
+    if restarts:
+        processor = post.processor(watched_mint(token))
+    await processor.catch_up()
+    assert processor.problem is None
+    assert await minted(post) == [1, 2]
+    (standing,) = await processor.standings()
+    assert (standing.gap, list(standing.skipped)) == (None, [])
+
+
 async def test_an_address_that_was_quiet_is_read_on_when_its_past_is_forgotten(
     post: Post, token: TokenBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
