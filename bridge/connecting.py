@@ -1,12 +1,12 @@
 """What has to be asked of a cluster before anything is minted: which one it is, and whether the mint is ours.
 
-A database belongs to one cluster and one mint for good: markers, cursors and what is on its way mean nothing on
-another one. The first connection writes both down; every later one is held against them.
+A database belongs to one cluster, one mint and one way to guard readings for good: guards, cursors and what is on
+its way mean nothing with another one. The first connection writes them down; later ones are held against them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,10 +18,10 @@ from bridge.programs import pda
 from bridge.programs.energy_token import Deployment, MintDirect, MintGeneration, MintToWallet
 from bridge.programs.keys import Signer
 from bridge.programs.mint import checked_mint
-from bridge.programs.mode import MintMode
+from bridge.programs.mode import MintMode, Order
 from bridge.programs.own import OwnMint
 from bridge.programs.setup import create_mint, fund
-from bridge.records import CONFIG
+from bridge.records import CONFIG, reading_key
 from bridge.solana.rpc import SolanaRpc
 from config.errors import ErrorCode, MetawattError
 from config.settings import SolanaSettings
@@ -30,12 +30,19 @@ from store.port import Insert, Store
 FAUCET_LAMPORTS: Final = 100 * 10**9
 """What a minting key of the dev network begins with: enough for some hundred thousand readings."""
 CLUSTER_KEPT: Final = "cluster"
-"""The row of CONFIG with `genesis` and `mint`, base58."""
+"""The row of CONFIG with `genesis`, `mint` and `guard` (that of `_PROBE`), base58."""
+_PROBE: Final = Order(reading_key("", pda.WINDOW_MS), "", pda.WINDOW_MS, Pubkey.default(), 1)
+"""No meter's reading. Its guard follows from all that guards follow from, the minting key among it."""
+_MEANT: Final = {
+    "genesis": "cluster: set solana.rpc_url back",
+    "mint": "mint: set solana.mint back",
+    "guard": "minting key or mint_mode, under which the chain does not know what was minted before: set them back",
+}
 _PROGRAMS: Final = {"spl-token": TOKEN_PROGRAM_ID, "token-2022": TOKEN_2022_PROGRAM_ID}
 
 
 class AnotherCluster(MetawattError):
-    """The database belongs to another cluster, or another mint."""
+    """The database belongs to another cluster, another mint, or another minting key."""
 
     default_code = ErrorCode.SETTINGS_INVALID
 
@@ -56,8 +63,8 @@ class Connecting:
         """The way to mint, on a cluster and a mint that were checked. Raises `Unavailable` while the cluster does
         not answer, `MintUnusable` or `AnotherCluster` when it is not the one that was meant."""
         genesis = await self.rpc.genesis_hash()
-        mode = await self._own(genesis) if self.settings.mint_mode == "own" else self._energy_token(genesis)
-        await self._keep(genesis, mode.mint)
+        mode = await self._own(genesis) if self.settings.mint_mode == "own" else await self._energy_token(genesis)
+        await self._keep({"genesis": genesis, "mint": mode.mint, "guard": mode.guard(_PROBE)})
         return mode
 
     async def _own(self, genesis: Hash) -> OwnMint:
@@ -67,15 +74,14 @@ class Connecting:
     async def _mint(self, program: Pubkey) -> Pubkey:
         if self.settings.mint is not None:
             mint = Pubkey.from_string(self.settings.mint)
-            authority = self.signer.public
-            await checked_mint(self.rpc, mint, token_program=program, decimals=self.decimals, authority=authority)
+            await self._check(mint, program, self.signer.public)
             return mint
         if not self.makes_mint:
             raise MetawattError("Minting needs a mint: set solana.mint", ErrorCode.SETTINGS_INVALID)
         await fund(self.rpc, self.signer.public, FAUCET_LAMPORTS)
         return await create_mint(self.rpc, self.signer, token_program=program, decimals=self.decimals)
 
-    def _energy_token(self, genesis: Hash) -> MintMode:
+    async def _energy_token(self, genesis: Hash) -> MintMode:
         settings = self.settings
         deployment = Deployment(
             program=Pubkey.from_string(settings.energy_token_program_id),
@@ -83,6 +89,7 @@ class Connecting:
             rec_validator=self.co_signers[0].public if self.co_signers else None,
             mint=None if settings.mint is None else Pubkey.from_string(settings.mint),
         )
+        await self._check(deployment.token, deployment.token_program, pda.token_info(deployment.program))
         if settings.mint_mode == "generation":
             return MintGeneration(deployment)
         if settings.mint_mode == "wallet":
@@ -90,13 +97,15 @@ class Connecting:
         registry = pda.registry(Pubkey.from_string(settings.registry_program_id))
         return MintDirect(genesis, deployment, registry)
 
-    async def _keep(self, genesis: Hash, mint: Pubkey) -> None:
-        own = {"genesis": str(genesis), "mint": str(mint)}
-        await self.store.commit([Insert(CONFIG, {"_id": CLUSTER_KEPT, **own}, keep=True)])
-        kept = await self.store.get(CONFIG, CLUSTER_KEPT)
-        for name, now in own.items():
-            if kept is not None and kept[name] != now:
+    async def _check(self, mint: Pubkey, program: Pubkey, authority: Pubkey) -> None:
+        await checked_mint(self.rpc, mint, token_program=program, decimals=self.decimals, authority=authority)
+
+    async def _keep(self, own: Mapping[str, Hash | Pubkey]) -> None:
+        row = {"_id": CLUSTER_KEPT, **{name: str(value) for name, value in own.items()}}
+        await self.store.commit([Insert(CONFIG, row, keep=True)])
+        kept = await self.store.get(CONFIG, CLUSTER_KEPT) or {}
+        for name, meant in _MEANT.items():
+            if kept.get(name) != row[name]:
                 raise AnotherCluster(
-                    f"The database belongs to the Solana {name} {kept[name]}, and this is {now}: set "
-                    "solana.rpc_url and solana.mint back, or start with a new database"
+                    f"The database belongs to another Solana {meant}, or start with a new database"
                 )
