@@ -29,7 +29,7 @@ _EXAMPLES = """Try it: [bold]metawatt demo[/]. Run it: [bold]metawatt serve --da
 When something is wrong: [bold]metawatt doctor[/].
 
 Exit status: 0 done; 1 a check, a play or the node failed; 2 wrong command line or settings;
-3 storage or chain not to be had."""
+3 storage, chain or Solana not to be had."""
 
 _RUN, _CARE, _TELL = "Run", "Look after", "Tell"
 
@@ -68,7 +68,8 @@ def demo(
     port: Annotated[int, typer.Option(metavar="P", help="Port to listen on; 0 takes a free one.")] = 8080,
     data_dir: DataDir = None,
 ) -> None:
-    """Play the node's main job on a chain of its own: issue, submit, prove, query, move, split, cancel.
+    """Play the node's main jobs on chains of its own: issue, submit, prove, query, move, split, cancel;
+    and a meter's readings become tokens.
 
     Without --data-dir everything is kept in a temporary folder and removed in the end.
     """
@@ -112,7 +113,7 @@ def doctor(
     network: NetworkOption = None,
     storage: StorageUri = None,
 ) -> None:
-    """Check settings, data folder, keys, storage, chain services and clock, and say what to do."""
+    """Check settings, data folder, keys, storage, chain services, Solana and clock, and say what to do."""
     from cli.doctor import run
 
     run(lambda: settings_from(config=config, data_dir=data_dir, network=network, storage=storage))
@@ -147,6 +148,23 @@ def check(
     from cli.check import run
 
     run(settings_from(config=config, data_dir=data_dir, network=network, storage=storage))
+
+
+@app.command(
+    "solana-replay", rich_help_panel=_CARE, epilog="Example: [bold]metawatt solana-replay --from-slot 350000000[/]"
+)
+def solana_replay(
+    *,
+    from_slot: Annotated[int, typer.Option(metavar="N", min=0, help="The first slot that is applied anew.")],
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    host: Annotated[str | None, typer.Option(metavar="H", help="Where the node listens.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="P", min=1, max=65535, help="The node's port.")] = None,
+) -> None:
+    """Have the running node apply Solana's history anew from a slot on. Nothing is minted, or recorded twice."""
+    from cli.bridge_replay import run
+
+    run(settings_from(config=config, data_dir=data_dir, host=host, port=port), from_slot)
 
 
 @app.command(rich_help_panel=_TELL)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from config.errors import ErrorCode, MetawattError, Unavailable
 from config.logging import configure_logging
-from config.secrets import admin_token
+from config.secrets import SecretUnusable, admin_token, admin_token_path
 from config.settings import Settings
 from overlay.http_json import bearer
 
@@ -31,15 +31,16 @@ class ReplayFailed(MetawattError):
 
 
 def run(settings: Settings, from_slot: int) -> None:
-    """Replay from a slot on, and return when it is done. Raises `Unavailable` when the node does not run,
-    `ReplayFailed` when the replay stops early, and whatever the node refuses it with."""
+    """Replay from a slot on, and return when it is done. Raises `SecretUnusable` without the node's admin token,
+    `Unavailable` when the node does not run, `ReplayFailed` when the replay stops early, and whatever the node
+    refuses it with."""
     configure_logging(settings.log)
     asyncio.run(replay(settings, from_slot, Console()))
 
 
 async def replay(settings: Settings, from_slot: int, console: Console) -> None:
     """What `run` does, told on `console`."""
-    token = admin_token(settings).get_secret_value()
+    token = _token(settings)
     timeout = aiohttp.ClientTimeout(_TIMEOUT_SECS)
     async with aiohttp.ClientSession(_url(settings), headers=bearer(token), timeout=timeout) as node:
         job = await _ask(node, "POST", {"from_slot": from_slot})
@@ -74,6 +75,14 @@ async def _ask(node: aiohttp.ClientSession, method: str, body: dict[str, Any] | 
 
 def _code(text: Any) -> ErrorCode:
     return ErrorCode(text) if text in set(ErrorCode) else ErrorCode.INTERNAL
+
+
+def _token(settings: Settings) -> str:
+    """The running node's; a new one would be nobody's."""
+    path = admin_token_path(settings)
+    if settings.node.admin_token is None and not path.exists():
+        raise SecretUnusable(f"{path}: the node's admin token is not there; name its folder with --data-dir")
+    return admin_token(settings).get_secret_value()
 
 
 def _url(settings: Settings) -> str:

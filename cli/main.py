@@ -3,7 +3,7 @@
 0  done
 1  it ran, and what was checked or played is not as it should be; or the node failed
 2  the command line or the settings are wrong
-3  something that the node needs is not to be had: storage, the chain, the address to listen on
+3  something that the node needs is not to be had: storage, the chain, Solana or its history
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ _NOT_TO_BE_HAD = frozenset(
         ErrorCode.STORAGE_TOO_NEW,
         ErrorCode.CHAIN_UNAVAILABLE,
         ErrorCode.REGISTRY_UNAVAILABLE,
+        ErrorCode.SOLANA_UNAVAILABLE,
+        ErrorCode.HISTORY_GAP,
     }
 )
 _CURES = {
     ErrorCode.SETTINGS_INVALID: "`metawatt settings --markdown` lists every setting.",
     ErrorCode.STORAGE_UNAVAILABLE: "`metawatt doctor` looks at the storage.",
     ErrorCode.CHAIN_UNAVAILABLE: "`metawatt doctor` looks at the chain's services.",
+    ErrorCode.SOLANA_UNAVAILABLE: "`metawatt doctor` looks at Solana.",
+    ErrorCode.HISTORY_GAP: 'docs/OPERATIONS.md, "A gap in the history", says what to do.',
 }
 
 

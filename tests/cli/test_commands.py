@@ -14,7 +14,7 @@ from config.load import load_settings
 from config.manual import manual
 
 METAWATT = Path(sys.executable).with_name("metawatt")
-COMMANDS = ("serve", "demo", "solana", "doctor", "reindex", "check", "settings", "version")
+COMMANDS = ("serve", "demo", "solana", "doctor", "reindex", "check", "solana-replay", "settings", "version")
 
 
 def metawatt(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -133,6 +133,8 @@ def test_the_doctor_shows_no_password(tmp_path):
         (ErrorCode.STORAGE_UNAVAILABLE, 3),
         (ErrorCode.STORAGE_TOO_NEW, 3),
         (ErrorCode.CHAIN_UNAVAILABLE, 3),
+        (ErrorCode.SOLANA_UNAVAILABLE, 3),
+        (ErrorCode.HISTORY_GAP, 3),
         (ErrorCode.INTERNAL, 1),
     ],
 )
