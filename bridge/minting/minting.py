@@ -104,7 +104,7 @@ class Minting:
             tell,
             self.measures,
             Flights(store),
-            Ground(rpc, mode),
+            Ground(rpc, mode, now_ms),
             Lookup(store, rpc, mode),
         )
         signers = (signer, *co_signers)
@@ -121,7 +121,7 @@ class Minting:
         self._backfilling = Backfilling(context, self._jobs)
         self.health = MintingHealth(store, self.funds, now_ms)
         self._loaded_term: int | None = None
-        self._next_poll_ms = 0
+        self._polled_ms: int | None = None
         self._put_off_secs = 0.0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -191,26 +191,32 @@ class Minting:
             return _IDLE_SECS
         if self._loaded_term != self._lease.term:
             self._forget()
-            await self._context.flights.load()
             self._loaded_term = self._lease.term
+        if not self._context.flights.is_complete:
+            await self._context.flights.load()
         await self._polling.settle()
         config = await self._shelf.get()
         is_backfilling = await self._backfilling.step()
-        is_due = self._now_ms() >= self._next_poll_ms
+        interval_ms = round(config.polling_interval_secs * 1000)
+        is_due = self._until_poll_ms(interval_ms) == 0
         if is_due or self._polling.goes_on or is_backfilling or await self._is_asked():
             await self._poll(config, is_due=is_due or self._polling.goes_on)
         if is_due:
-            self._next_poll_ms = self._now_ms() + round(config.polling_interval_secs * 1000)
+            self._polled_ms = self._now_ms()
         self.measures.rounds["done"] += 1
-        return self._pause_secs(is_backfilling)
-
-    def _pause_secs(self, is_backfilling: bool) -> float:
         if is_backfilling:
             return 0.0
         if self._polling.goes_on or len(self._context.flights):
             return _BUSY_SECS
-        until_poll_secs = max(0, self._next_poll_ms - self._now_ms()) / 1000
-        return min(_IDLE_SECS, until_poll_secs)
+        return min(_IDLE_SECS, self._until_poll_ms(interval_ms) / 1000)
+
+    def _until_poll_ms(self, interval_ms: int) -> int:
+        """Until the next poll by the interval in force, whichever process changed it; 0 also after the clock went
+        back."""
+        if self._polled_ms is None:
+            return 0
+        since_ms = self._now_ms() - self._polled_ms
+        return max(0, interval_ms - since_ms) if since_ms >= 0 else 0
 
     async def _is_asked(self) -> bool:
         """Whether a person asked for a poll, or for a reading."""
@@ -267,7 +273,6 @@ class Minting:
             polling_interval_secs=polling_interval_secs,
             batch_size=batch_size,
         )
-        self._next_poll_ms = min(self._next_poll_ms, self._now_ms() + round(changed.polling_interval_secs * 1000))
         self.wake()
         return changed
 

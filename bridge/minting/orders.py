@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from solders.pubkey import Pubkey
 
+from bridge.programs.destination import fault_of, is_missing
 from bridge.programs.mode import Facts, MintMode, Order, is_guard
 from bridge.solana.rpc import AccountState, SolanaRpc
+from overlay.clock import NowMs
 from store.port import Document
 
+FRESH_MS: Final = 60_000
+"""How long a destination that was good is believed to be so."""
 _MOST_REMEMBERED: Final = 100_000
 
 
@@ -23,33 +27,35 @@ def order_of(row: Document) -> Order:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the cluster says of an order before it is signed."""
+    """What the cluster says of an order before it is signed. `fault` is why nothing can be minted to its
+    destination, None when it can, or when the account is still to be made."""
 
     facts: Facts
     is_guarded: bool
+    fault: str | None = None
 
 
 class Ground:
-    """Looks accounts up, at finalized. Destinations that were there are remembered until a transaction fails."""
+    """Looks accounts up, at finalized. Destinations that were found good are remembered for a while, at most until
+    a transaction fails: their owners may give them away, or close them."""
 
-    def __init__(self, rpc: SolanaRpc, mode: MintMode) -> None:
+    def __init__(self, rpc: SolanaRpc, mode: MintMode, now_ms: NowMs) -> None:
         self._rpc = rpc
         self._mode = mode
-        self._destinations: dict[Pubkey, None] = {}
+        self._now_ms = now_ms
+        self._good_ms: dict[Pubkey, int] = {}
 
     async def standings(self, orders: Sequence[Order]) -> list[Standing]:
         """One for each order."""
         guards = [self._mode.guard(order) for order in orders]
-        destinations = [self._mode.destination(order) for order in orders]
-        unknown = [each for each in dict.fromkeys(destinations) if each not in self._destinations]
+        owners = {self._mode.destination(order): order.wallet for order in orders}
+        unknown = [each for each in owners if not self._is_known(each)]
         found = await self._rpc.accounts([*guards, *unknown])
-        self._remember(unknown, found[len(guards) :])
+        destinations = dict(zip(unknown, found[len(guards) :], strict=True))
+        self._remember(destinations, owners)
         return [
-            Standing(
-                Facts(destination in self._destinations, 0 if account is None else account.lamports),
-                is_guard(account),
-            )
-            for account, destination in zip(found[: len(guards)], destinations, strict=True)
+            self._standing(order, guard, destinations)
+            for order, guard in zip(orders, found[: len(guards)], strict=True)
         ]
 
     async def guarded(self, orders: Sequence[Order]) -> list[bool]:
@@ -58,13 +64,32 @@ class Ground:
         return [is_guard(account) for account in found]
 
     def doubt(self, orders: Sequence[Order]) -> None:
-        """Ask for these orders' destinations again: an owner may have closed one."""
+        """Ask for these orders' destinations again."""
         for order in orders:
-            self._destinations.pop(self._mode.destination(order), None)
+            self._good_ms.pop(self._mode.destination(order), None)
 
-    def _remember(self, addresses: Sequence[Pubkey], accounts: Sequence[AccountState | None]) -> None:
-        for address, account in zip(addresses, accounts, strict=True):
-            if account is not None and account.owner == self._mode.token_program:
-                self._destinations[address] = None
-        while len(self._destinations) > _MOST_REMEMBERED:
-            self._destinations.pop(next(iter(self._destinations)))
+    def _standing(
+        self, order: Order, guard: AccountState | None, destinations: Mapping[Pubkey, AccountState | None]
+    ) -> Standing:
+        destination = destinations.get(address := self._mode.destination(order))
+        is_there = address not in destinations or not is_missing(destination)
+        return Standing(
+            Facts(is_there, 0 if guard is None else guard.lamports),
+            is_guard(guard),
+            None if destination is None or not is_there else self._fault(destination, order.wallet),
+        )
+
+    def _fault(self, account: AccountState, wallet: Pubkey) -> str | None:
+        return fault_of(account, wallet=wallet, mint=self._mode.mint, token_program=self._mode.token_program)
+
+    def _is_known(self, destination: Pubkey) -> bool:
+        return self._now_ms() - self._good_ms.get(destination, -FRESH_MS) < FRESH_MS
+
+    def _remember(self, found: Mapping[Pubkey, AccountState | None], owners: Mapping[Pubkey, Pubkey]) -> None:
+        now_ms = self._now_ms()
+        for address, account in found.items():
+            self._good_ms.pop(address, None)
+            if account is not None and self._fault(account, owners[address]) is None:
+                self._good_ms[address] = now_ms
+        while len(self._good_ms) > _MOST_REMEMBERED:
+            self._good_ms.pop(next(iter(self._good_ms)))

@@ -3,6 +3,9 @@
     due ─ guard there already? ─ yes ─→ looked up: minted, or held
              │ no
              ▼
+          destination the wallet's, and open? ─ no ─→ a failure is counted
+             │ yes, or still to be made
+             ▼
           packed ─ signed ─ ONE commit: attempts inserted, readings signed ─→ sent (sending.py)
 
 A crash before the commit leaves nothing behind, since nobody has seen the signed bytes. After it, the attempts are
@@ -13,26 +16,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from uuid import uuid4
+
+from solders.pubkey import Pubkey
 
 from bridge.minting import changes
 from bridge.minting.context import Context
 from bridge.minting.flights import Flight
 from bridge.minting.funds import Funds
 from bridge.minting.lookup import Found, Otherwise
-from bridge.minting.orders import order_of
+from bridge.minting.orders import Standing, order_of
 from bridge.minting.retry import ASKED_MS
 from bridge.programs.keys import Signer
 from bridge.programs.mode import Facts, Order
 from bridge.programs.packing import Packed, packed
 from bridge.programs.signing import signed
-from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState
+from bridge.records import ATTEMPTS, MOVEMENTS, READINGS, AttemptState, ReadingState
 from bridge.solana.rpc import Blockhash
 from config.errors import MetawattError, Unavailable
 from store.port import Document, Find, Insert, Write
 
 Ready: TypeAlias = tuple[Order, Facts]
+
+_CLOSED: Final = "the wallet's token account was closed; its owner, or the operator, has to open it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +87,9 @@ class Taking:
     async def _signed_for(self, rows: dict[bytes, Document]) -> Batch:
         orders = [order_of(row) for row in rows.values()]
         standings = await self._context.ground.standings(orders)
-        looked_up = [order for order, standing in zip(orders, standings, strict=True) if standing.is_guarded]
-        found = await self._look_up(looked_up, rows)
-        ready = [
-            (order, standing.facts)
-            for order, standing in zip(orders, standings, strict=True)
-            if not standing.is_guarded
-        ]
+        stood = list(zip(orders, standings, strict=True))
+        found = await self._look_up([order for order, standing in stood if standing.is_guarded], rows)
+        ready = await self._deliverable([each for each in stood if not each[1].is_guarded], rows)
         if not ready:
             return Batch(found=found, goes_on=True)
         flights = await self._sign(ready, rows)
@@ -106,6 +109,33 @@ class Taking:
             except (ValueError, MetawattError) as error:
                 outcome.hold(row, f"no transaction can mint it: {error}")
         return bool(outcome.writes) and await self._context.conclude(outcome)
+
+    async def _deliverable(
+        self, stood: Sequence[tuple[Order, Standing]], rows: dict[bytes, Document]
+    ) -> list[Ready]:
+        """Those that have where to go; of the others a failure is counted, since it is for their owners to mend."""
+        closed = await self._closed([order for order, standing in stood if not standing.facts.has_destination])
+        outcome = self._context.outcome()
+        ready: list[Ready] = []
+        for order, standing in stood:
+            fault = _CLOSED if order.wallet in closed else standing.fault
+            if fault is None:
+                ready.append((order, standing.facts))
+            else:
+                outcome.fail(rows[order.key], fault)
+        if outcome.writes:
+            await self._context.conclude(outcome)
+        return ready
+
+    async def _closed(self, orders: Sequence[Order]) -> set[Pubkey]:
+        """Wallets whose token account was there once, as the record of movements shows. It is not made for them a
+        second time: whoever closes it gets the rent that the node paid, and could have that of every reading."""
+        accounts = {order.wallet: self._context.mode.destination(order) for order in orders}
+        return {wallet for wallet, account in accounts.items() if await self._had_movements(account)}
+
+    async def _had_movements(self, account: Pubkey) -> bool:
+        found = await self._context.store.find(MOVEMENTS, Find("account", {"account": str(account)}, limit=1))
+        return bool(found.documents)
 
     async def _look_up(self, orders: Sequence[Order], rows: dict[bytes, Document]) -> int:
         """Readings that are minted already, whoever did it: they are never signed for again."""
@@ -132,7 +162,7 @@ class Taking:
             await self._flight(each, blockhash, [rows[order.key] for order in each.orders], batch)
             for each in filled
         ]
-        if not await self._context.commit([write for flight in flights for write in _writes(flight)]):
+        if not await self._stored(flights):
             return None
         for flight in flights:
             flight.rows = [_as_signed(row, flight.key) for row in flight.rows]
@@ -140,6 +170,15 @@ class Taking:
         self._context.measures.transactions["signed"] += len(flights)
         self._context.flights.add(flights)
         return flights
+
+    async def _stored(self, flights: Sequence[Flight]) -> bool:
+        is_stored = False
+        try:
+            is_stored = await self._context.commit([write for flight in flights for write in _writes(flight)])
+        finally:
+            if not is_stored:
+                self._context.flights.doubt()
+        return is_stored
 
     def _packed(self, ready: Sequence[Ready], rows: dict[bytes, Document]) -> list[Packed]:
         """Transactions for one batch, the oldest readings first. One that has spoilt a transaction before without
