@@ -77,9 +77,11 @@ def waits_for(row: Document, signature: bytes) -> bool:
 
 
 class Flights:
-    """All flights that this process knows, by signature, oldest first."""
+    """All flights that this process knows, by signature, oldest first. `is_complete` when it knows all that are
+    stored, but for what other workers without the lease store meanwhile."""
 
     def __init__(self, reader: Reader) -> None:
+        self.is_complete = False
         self._reader = reader
         self._flights: dict[bytes, Flight] = {}
 
@@ -99,6 +101,11 @@ class Flights:
     def forget(self) -> None:
         """Know nothing, as after a start: another one may have had the lease meanwhile."""
         self._flights.clear()
+        self.is_complete = False
+
+    def doubt(self) -> None:
+        """More may be stored than is known: a commit was answered with an error, which may have come after it."""
+        self.is_complete = False
 
     async def load(self) -> None:
         """Add open attempts that are not known here: of before a crash, or of another worker."""
@@ -107,6 +114,7 @@ class Flights:
             wanted = list(dict.fromkeys(key for each in strange for key in each["readings"]))
             rows = await self._reader.get_many(READINGS, wanted) if wanted else {}
             self.add(Flight.stored(each, _rows_of(each, rows)) for each in strange)
+        self.is_complete = True
 
     async def reload(self, flight: Flight) -> Document | None:
         """Read a flight anew after a conflict: its document; the flight is dropped when it is no longer open."""

@@ -18,6 +18,9 @@ from store.port import Conflict, Document, Insert, Patch, Store, Write
 
 NAME: Final = "minting"
 TERM_MS: Final = 15_000
+MOST_SKEW_MS: Final = 300_000
+"""How far the holder's clock may be ahead. A term that ends later than that is of a clock that has been set right
+since, and of a holder that is gone perhaps; it binds nobody."""
 
 log = structlog.get_logger("metawatt.minting")
 
@@ -76,7 +79,8 @@ class StoredLease:
         if self._held is not None and now_ms < self._held.until_ms - TERM_MS * 2 // 3:
             return True
         row = await self._store.get(LEASES, NAME)
-        if row is not None and row["holder"] != self._holder and now_ms < row["until_ms"]:
+        left_ms = 0 if row is None else row["until_ms"] - now_ms
+        if row is not None and row["holder"] != self._holder and 0 < left_ms <= TERM_MS + MOST_SKEW_MS:
             self._held = None
             return False
         return await self._take(row, now_ms)

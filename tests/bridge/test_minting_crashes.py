@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.minting.lease import NAME, TERM_MS, Lost, StoredLease
+from bridge.minting.lease import MOST_SKEW_MS, NAME, TERM_MS, Lost, StoredLease
 from bridge.minting.minting import Minting
-from bridge.records import LEASES, READINGS
-from store.port import Find
+from bridge.records import ATTEMPTS, LEASES, READINGS
+from config.errors import MetawattError
+from store.port import Conflict, Find, Store, StoreUnavailable, Write
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import Crash, Mint, NoLease, Steps
 
@@ -113,6 +115,41 @@ def _others() -> list[object]:
     return [each for each in BRIDGE_COLLECTIONS if each is not READINGS]
 
 
+class Unsure:
+    """A store whose answer to the commit of signed transactions is lost: it is durable all the same."""
+
+    def __init__(self, store: Store, answer: MetawattError) -> None:
+        self._store = store
+        self._answer: MetawattError | None = answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        await self._store.commit(writes)
+        if self._answer is not None and any(write.collection is ATTEMPTS for write in writes):
+            answer, self._answer = self._answer, None
+            raise answer
+
+
+@pytest.mark.parametrize(
+    "answer", [StoreUnavailable("no answer"), Conflict("it is there already")], ids=["none", "of a repetition"]
+)
+async def test_transactions_that_were_stored_without_an_answer_are_sent(mint: Mint, answer: MetawattError) -> None:
+    keys = await mint.accept(5)
+    certain = mint.store
+    mint.store = Unsure(certain, answer)
+    minter = mint.minter()
+    mint.store = certain
+    await minter._safe_turn()
+    assert await mint.states(keys) == ["signed"] * 5
+    for _ in range(3):
+        await minter._safe_turn()
+        await mint.pass_slots()
+    assert await mint.states(keys) == ["minted"] * 5
+    await mint.check()
+
+
 # The lease
 
 
@@ -148,6 +185,19 @@ async def test_a_holder_that_slept_through_anothers_term_starts_anew(mint: Mint)
     await sleeper._turn()
     assert await mint.states(keys) == ["minted"] * 3
     await mint.check()
+
+
+async def test_a_term_of_a_clock_that_was_wrong_binds_nobody(mint: Mint) -> None:
+    """It was an hour ahead when its holder died."""
+    mint.clock.now_ms += 3_600_000
+    ahead, after = (StoredLease(mint.store, mint.clock) for _ in range(2))
+    assert await ahead.hold()
+    mint.clock.now_ms -= MOST_SKEW_MS
+    assert not await after.hold(), "clocks may differ by so much"
+    mint.clock.now_ms -= 3_600_000 - MOST_SKEW_MS
+    assert await after.hold()
+    with pytest.raises(Lost):
+        await ahead.demand()
 
 
 async def test_many_ask_at_once_and_one_is_given_it(mint: Mint) -> None:

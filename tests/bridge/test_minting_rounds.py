@@ -111,6 +111,27 @@ async def test_the_configuration_outlives_the_process(mint: Mint) -> None:
     assert (await minter.round()).readings == 0
 
 
+async def test_the_interval_is_the_one_in_force_whoever_changed_it(mint: Mint) -> None:
+    minter = mint.minter(polling_interval_secs=3600)
+    await minter._turn()
+    (key,) = await mint.accept(1)
+    mint.clock.now_ms += 11_000
+    await minter._turn()
+    assert await mint.states([key]) == ["accepted"]
+    await mint.minter().set_config(polling_interval_secs=10)
+    await minter._turn()
+    assert await mint.states([key]) == ["signed"]
+
+
+async def test_a_clock_that_goes_back_puts_no_poll_off(mint: Mint) -> None:
+    minter = mint.minter(polling_interval_secs=60)
+    await minter._turn()
+    mint.clock.now_ms -= 3_600_000
+    (key,) = await mint.accept(1)
+    await minter._turn()
+    assert await mint.states([key]) == ["signed"]
+
+
 async def test_lists_are_paged(mint: Mint) -> None:
     keys = await mint.accept(5)
     minter = mint.minter(auto_mint_enabled=False)
