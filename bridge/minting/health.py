@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from bridge.minting.funds import Funds
-from bridge.records import READINGS
+from bridge.records import ATTEMPTS, READINGS
 from overlay.clock import NowMs
 from store.port import Find, Reader
 
 _STUCK_MS: Final = 120_000
+_LATE_MS: Final = 10 * _STUCK_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,27 @@ class MintingHealth:
         return MintingFinding()
 
     async def check_work(self) -> MintingFinding:
-        """Whether rounds are made, and none of them stands still before the oldest reading that is due."""
+        """Whether rounds are made, and nothing stands still: neither the oldest reading that is due, nor the oldest
+        transaction, which is final or expired after minutes where the cluster tells all that it is asked."""
         now_ms = self._now_ms()
         if self.is_started and now_ms - self.turned_ms > _STUCK_MS:
             return MintingFinding("error", "the minter has stood still: see the log, and restart the node")
-        page = await self._reader.find(READINGS, Find("due", lower=1, upper=now_ms + 1, limit=1))
-        waits_ms = max((now_ms - row["due_ms"] for row in page.documents), default=0)
-        if waits_ms > 10 * _STUCK_MS:
-            secs = waits_ms // 1000
+        if (due_ms := await self._longest_due_ms(now_ms)) > _LATE_MS:
+            secs = due_ms // 1000
             return MintingFinding("degraded", f"a reading has been due for {secs} seconds; the log says for what")
+        if (way_ms := await self._longest_on_its_way_ms(now_ms)) > _LATE_MS:
+            secs = way_ms // 1000
+            return MintingFinding(
+                "degraded",
+                f"a transaction has been on its way for {secs} seconds: the cluster tells too little of it",
+            )
         return MintingFinding()
+
+    async def _longest_due_ms(self, now_ms: int) -> int:
+        """Of readings that no person asked for: those are due before all others."""
+        page = await self._reader.find(READINGS, Find("due", lower=1, upper=now_ms + 1, limit=1))
+        return max((now_ms - row["due_ms"] for row in page.documents), default=0)
+
+    async def _longest_on_its_way_ms(self, now_ms: int) -> int:
+        page = await self._reader.find(ATTEMPTS, Find("open", limit=1))
+        return max((now_ms - attempt["open_ms"] for attempt in page.documents), default=0)

@@ -107,7 +107,8 @@ class Settling:
         await self._conclude(ends)
 
     async def _fetch(self, flight: Flight) -> SeenTransaction | None:
-        """None when the cluster does not have it at hand: it is asked again in the next round."""
+        """None when the cluster does not have it at hand: it is asked again in the next round, and told of in
+        `/health` when that goes on (health.py)."""
         async with self._fetches:
             return await self._context.rpc.transaction(flight.signature)
 

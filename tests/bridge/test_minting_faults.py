@@ -149,6 +149,33 @@ async def test_not_found_is_no_proof(mint: Mint) -> None:
     await mint.check()
 
 
+async def test_a_transaction_that_is_final_and_never_told_is_a_finding(mint: Mint, solana: SolanaServer) -> None:
+    """As of a node that keeps statuses, and no history: nothing is given up, and the operator hears of it."""
+    keys = await mint.accept(3)
+
+    class Untold(ClusterClient):
+        async def transaction(self, *_: Any, **__: Any) -> None:
+            return None
+
+    rpc = Untold(solana.rpc_url)
+    minter = mint.minter(rpc=rpc)
+    for _ in range(3):
+        await minter.round()
+        assert (await minter.health.check_work()).status == "ok"
+        await mint.pass_slots()
+    assert await mint.states(keys) == ["signed"] * 3
+    mint.clock.now_ms += 1_300_000
+    await minter.round()
+    found = await minter.health.check_work()
+    assert found.status == "degraded"
+    assert found.message is not None and "on its way" in found.message
+    await minter.stop()
+    await mint.until_minted(mint.minter())
+    assert (await minter.health.check_work()).status == "ok"
+    await mint.check()
+    await rpc.close()
+
+
 async def test_denials_at_random_and_lag(mint: Mint) -> None:
     await mint.accept(20)
     mint.cluster.faults.set(seed=5, deny_rate=0.4, lag_slots=8, drop_rate=0.2, lose_rate=0.2)
