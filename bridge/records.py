@@ -58,6 +58,9 @@ METERS: Final = Collection(
 """`wallet` (base58), `format`, `public_key` (base58), `interval_secs`, `status`, `device_id` and more:
 bridge/meters/meter.py."""
 
+METER_KEYS: Final = Collection(name="bridge_meter_keys", key="bytes")
+"""Which meter (`meter`, its serial) a public key (32 B) speaks for, since that meter was first verified with it."""
+
 READINGS: Final = Collection(
     name="bridge_readings",
     key="bytes",  # reading_key()
@@ -138,7 +141,18 @@ JOBS: Final = Collection(
 )
 """Backfills and replays, with how far they are."""
 
-BRIDGE_COLLECTIONS: Final = (METERS, READINGS, CONFLICTS, ATTEMPTS, LEASES, CONFIG, MOVEMENTS, CURSORS, JOBS)
+BRIDGE_COLLECTIONS: Final = (
+    METERS,
+    METER_KEYS,
+    READINGS,
+    CONFLICTS,
+    ATTEMPTS,
+    LEASES,
+    CONFIG,
+    MOVEMENTS,
+    CURSORS,
+    JOBS,
+)
 
 _VERSION_8: Final = 0x8
 _VARIANT: Final = 0x2

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from bridge.meters.claims import claims
 from bridge.meters.faults import invalid
 from bridge.meters.keys import address_bytes, public_key_bytes
 from bridge.meters.meter import Status, demand_change, demand_verified, new_meter, ownership, with_key
@@ -71,18 +72,15 @@ class MeterDirectory:
 
     async def register(self, registration: Registration, user_id: str | None = None) -> Document:
         """A new meter, pending or (as the operator may ask) verified; `BadRequest(METER_EXISTS)` when the serial
-        is taken. Whether the caller may is checked already."""
+        is taken, `KeyInvalid` when it is to be verified with another meter's key. Whether the caller may is checked
+        already."""
         await self._check(registration)
         await self._check_room(registration.account_id)
         secs = registration.interval_secs or self._interval_secs
         document = new_meter(registration.serial, registration, secs, user_id, self._now_ms())
         if registration.verified:
             document["status"] = Status.VERIFIED.value
-        try:
-            await self._store.commit([Insert(METERS, document)])
-        except Conflict:
-            raise BadRequest(f"Meter {registration.serial} is registered already", ErrorCode.METER_EXISTS) from None
-        return document
+        return await self._insert(document)
 
     async def replace(self, serial: str, owner: Ownership) -> Document:
         """Register a meter anew: another owner, another way to sign. It is pending again, its old key is not taken
@@ -101,7 +99,8 @@ class MeterDirectory:
         return await self._change(serial, changes)
 
     async def become(self, serial: str, status: Status, reason: str | None = None) -> Document:
-        """Verify, suspend or revoke; `BadRequest(STATUS_FORBIDS)` when the meter cannot become so."""
+        """Verify, suspend or revoke; `BadRequest(STATUS_FORBIDS)` when the meter cannot become so, `KeyInvalid`
+        when another meter was verified with its key."""
 
         def changes(meter: Document) -> dict[str, Any]:
             demand_change(meter, status)
@@ -121,13 +120,29 @@ class MeterDirectory:
 
         return await self._change(serial, changes)
 
+    async def _insert(self, meter: Document) -> Document:
+        """Who meets another one under the same serial is refused; under the same key, looks again."""
+        for _ in range(_TRIES):
+            claimed = await claims(self._store, meter)
+            try:
+                await self._store.commit([Insert(METERS, meter), *claimed])
+            except Conflict:
+                if await self._store.get(METERS, meter["_id"]) is not None:
+                    raise BadRequest(
+                        f"Meter {meter['_id']} is registered already", ErrorCode.METER_EXISTS
+                    ) from None
+                continue
+            return meter
+        raise Conflict(f"Meter {meter['_id']} is being registered by others")
+
     async def _change(self, serial: str, changes: Callable[[Document], dict[str, Any]]) -> Document:
         """Compare and set by `rev`; who comes second looks again at what the first has made of it."""
         for _ in range(_TRIES):
             meter = await self.meter(serial)
             changed = changes(meter) | {"changed_ms": self._now_ms(), "rev": meter["rev"] + 1}
+            claimed = await claims(self._store, meter, changed)
             try:
-                await self._store.commit([Patch(METERS, serial, changed, expect={"rev": meter["rev"]})])
+                await self._store.commit([Patch(METERS, serial, changed, expect={"rev": meter["rev"]}), *claimed])
             except Conflict:
                 continue
             return meter | changed

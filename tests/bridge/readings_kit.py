@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 import base58
 from nacl.signing import SigningKey
@@ -28,6 +29,11 @@ def key_of(number: int) -> SigningKey:
     return SigningKey(number.to_bytes(32, "big"))
 
 
+def number_of(serial: str) -> int:
+    """Of a meter's key: 1 for that of the manual, whose signatures are printed there."""
+    return 1 if serial == "METER-001" else crc32(serial.encode())
+
+
 def text_of(data: bytes) -> str:
     return base58.b58encode(data).decode()
 
@@ -42,16 +48,16 @@ def moment(ms: int) -> str:
 
 @dataclass
 class SimpleMeter:
-    """A meter with its key."""
+    """A meter with its key: that of `number`, or one of its serial's own."""
 
     serial: str = "METER-001"
-    number: int = 1
+    number: int | None = None
     form: str = "gridtokenx"
     wallet: str = text_of(b"\x07" * 32)
 
     @property
     def key(self) -> SigningKey:
-        return key_of(self.number)
+        return key_of(number_of(self.serial) if self.number is None else self.number)
 
     def registration(self, **more: Any) -> Registration:
         fields = {

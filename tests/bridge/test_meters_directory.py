@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from energytag.models.common import InvalidFields, read
 from energytag.records import DEVICES
 from store.port import Put
 from store.sqlite import SqliteStore
-from tests.bridge.readings_kit import Gateway, SimpleMeter, key_of, moment, public_of, text_of
+from tests.bridge.readings_kit import Gateway, SimpleMeter, key_of, moment, number_of, public_of, text_of
 from tests.energytag.kit import ACCOUNT, DEVICE, OTHER_ACCOUNT, device_row
 
 METER = SimpleMeter()
@@ -78,6 +79,44 @@ async def test_a_serial_is_registered_once(gateway: Gateway) -> None:
     both = await asyncio.gather(*(gateway.register(METER) for _ in range(10)), return_exceptions=True)
     assert sum(isinstance(each, dict) for each in both) == 1
     assert {each.code for each in both if isinstance(each, MetawattError)} == {ErrorCode.METER_EXISTS}
+
+
+async def test_a_key_speaks_for_one_meter(gateway: Gateway) -> None:
+    """Else a reading of one could be handed in for the other: the device format names no wallet."""
+    meter = SimpleMeter("M-1", form="device")
+    twin = SimpleMeter("M-2", number=number_of("M-1"), form="device", wallet=OTHER_WALLET)
+    await gateway.register(meter)
+    assert await code_of(gateway.register(twin, meter_id="M-1")) is ErrorCode.KEY_INVALID
+
+    await gateway.register(twin, meter_id="M-1", verified=False)
+    assert await code_of(gateway.directory.become("M-2", Status.VERIFIED)) is ErrorCode.KEY_INVALID
+
+    stolen = replace(meter.body(), meter_serial="M-2", meter_id="M-1")
+    assert await code_of(gateway.intake.submit(stolen)) is ErrorCode.METER_NOT_VERIFIED
+
+
+async def test_a_key_is_no_other_meters_after_its_end(gateway: Gateway) -> None:
+    await gateway.register(SimpleMeter("M-1"))
+    await gateway.directory.rotate("M-1", Rotation(public_key=public_of(key_of(9))), by_operator=True)
+    await gateway.directory.become("M-1", Status.REVOKED)
+    for number in (9, number_of("M-1")):
+        assert await code_of(gateway.register(SimpleMeter("M-2", number=number))) is ErrorCode.KEY_INVALID
+    await gateway.register(SimpleMeter("M-2", number=8))
+    rotation = Rotation(public_key=public_of(key_of(9)))
+    assert await code_of(gateway.directory.rotate("M-2", rotation, by_operator=True)) is ErrorCode.KEY_INVALID
+
+
+async def test_whoever_only_registers_takes_no_key_away(gateway: Gateway) -> None:
+    await gateway.register(SimpleMeter("SQUAT", number=5), verified=False)
+    await gateway.register(SimpleMeter("M-1", number=5))
+    assert await code_of(gateway.directory.become("SQUAT", Status.VERIFIED)) is ErrorCode.KEY_INVALID
+
+
+async def test_of_many_at_once_one_gets_the_key(gateway: Gateway) -> None:
+    meters = [SimpleMeter(f"M-{number}", number=5) for number in range(10)]
+    tried = await asyncio.gather(*map(gateway.register, meters), return_exceptions=True)
+    assert sum(isinstance(each, dict) for each in tried) == 1
+    assert {each.code for each in tried if isinstance(each, MetawattError)} == {ErrorCode.KEY_INVALID}
 
 
 @pytest.mark.parametrize(

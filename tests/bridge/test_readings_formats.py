@@ -180,7 +180,7 @@ async def test_the_very_text_counts_not_what_it_amounts_to(gateway: Gateway) -> 
 async def test_a_meter_id_of_its_own_is_what_is_signed(gateway: Gateway, form: Format) -> None:
     meter = SimpleMeter(form=form)
     await gateway.register(meter, meter_id="7c0f8e7e-6a55-4f0e-8b3c-2f6d7a1b9c01")
-    named = SimpleMeter("7c0f8e7e-6a55-4f0e-8b3c-2f6d7a1b9c01", form=form)
+    named = SimpleMeter("7c0f8e7e-6a55-4f0e-8b3c-2f6d7a1b9c01", number=1, form=form)
     body = replace(named.body(), meter_serial="METER-001", meter_id=named.serial)
     taken = await gateway.intake.submit(body)
     assert (taken.document["meter"], taken.document["name"]) == ("METER-001", named.serial)
