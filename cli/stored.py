@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from api.metering import takes_readings
 from basket.keyring import Keyring
+from bridge.records import BRIDGE_COLLECTIONS
 from config.secrets import SecretUnusable, node_key_hex, node_key_path
 from config.settings import Settings
 from energytag.all_collections import COLLECTIONS as REGISTRY_COLLECTIONS
@@ -19,14 +21,16 @@ from store.sqlite import SqliteStore
 
 @asynccontextmanager
 async def opened_store(settings: Settings, services: Sequence[LookupService]) -> AsyncIterator[Store]:
-    """The store with the engine's, the services' and the registry's collections; `StoreUnavailable` when there is
-    none yet."""
+    """The store with the engine's collections, the services', the registry's and the meters'; `StoreUnavailable`
+    when there is none yet."""
     store = open_store(settings.storage.uri, settings.node.data_dir, settings.storage)
     if isinstance(store, SqliteStore) and not store.path.exists():
         raise StoreUnavailable(f"there is no database at {store.path}; name its folder with --data-dir")
     collections = [*ENGINE_COLLECTIONS, *(each for service in services for each in service.collections)]
     if settings.registry.enabled:
         collections += REGISTRY_COLLECTIONS
+    if takes_readings(settings):
+        collections += BRIDGE_COLLECTIONS
     await store.open(collections)
     try:
         yield store

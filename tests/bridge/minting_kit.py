@@ -13,6 +13,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from spl.token.constants import TOKEN_PROGRAM_ID
 
+from bridge.audit import check_readings
 from bridge.cluster.cluster import Cluster
 from bridge.minting.lease import Lease
 from bridge.minting.minting import Minting
@@ -271,7 +272,9 @@ class Mint:
         return found
 
     async def check(self) -> None:
-        """Every reading is minted once, with its own units, by the transaction that it names; and no token more."""
+        """Every reading is minted once, with its own units, by the transaction that it names; and no token more.
+        The audit finds so too."""
+        assert await check_readings(self.store) == []
         rows = {row["_id"]: row for row in await self.rows()}
         for key, minted in (await self.minted_by_reading()).items():
             row = rows[key]
