@@ -22,6 +22,8 @@ from store.port import Conflict, Store, Write
 
 _STORED_EVERY_SLOTS: Final = 1000
 _MOST_SKIPPED: Final = 100
+_RACES: Final = 3
+"""So often in a round others may be first between a look at a reading and the commit, each time by a moment."""
 _ENOUGH_SILENCES: Final = 30
 """So many rounds in a row must have told of nothing, where no transaction shows that the history is whole."""
 
@@ -170,12 +172,15 @@ class Follower:
     # Applying
 
     async def _apply_after(self, place: Cursor) -> int:
-        try:
-            return await self._pages(place, CHUNK)
-        except Conflict:
-            # Another process moved the cursor or a reading, or two transactions of a commit the same reading.
-            await self.load()
-            return await self._pages(self._place or place, 1)
+        """After a conflict one by one: the minter or another process was first with a reading or the cursor, or two
+        transactions of a commit move the same reading."""
+        for chunk in (CHUNK, *[1] * _RACES):
+            try:
+                return await self._pages(place, chunk)
+            except Conflict:
+                await self.load()
+                place = self._place or place
+        return await self._pages(place, 1)
 
     async def _pages(self, place: Cursor, chunk: int) -> int:
         count = 0

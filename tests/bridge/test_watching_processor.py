@@ -152,6 +152,24 @@ async def test_writes_of_others_join_the_cursors_commit(post: Post, token: Token
     assert await minted(post) == [1]
 
 
+async def test_others_may_be_first_again_and_again(post: Post, token: TokenBench) -> None:
+    """The minter settles the same readings at the same time: a lost race is no failed round."""
+    await mint(post, token, *range(1, 6))
+    races = 0
+
+    async def overtaken(_: object) -> list[Patch]:
+        nonlocal races
+        races += 1
+        return [Patch(MOVEMENTS, b"nothing", {"x": 1}, must_exist=races in (2, 6, 9))]
+
+    processor = EventProcessor(
+        post.store, post.rpc, None, [watched_mint(token)], lambda: 0, lambda: None, overtaken
+    )
+    await processor.catch_up()
+    assert await minted(post) == [1, 2, 3, 4, 5]
+    assert races > 9
+
+
 # Lies and lag
 
 
