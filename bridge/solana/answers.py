@@ -3,6 +3,7 @@ raises one of several errors, and `read` makes one of them."""
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
@@ -24,9 +25,13 @@ from bridge.solana.rpc import (
     TokenBalance,
 )
 from config.errors import ErrorCode, Unavailable
+from store.values import INT64_MAX
 
 Value = TypeVar("Value")
 
+_MOST_REASON: Final = 300
+_UNITS: Final = re.compile("[0-9]{1,20}").fullmatch
+_U64_MAX: Final = 2**64 - 1
 _COMMITMENTS: Final = ("processed", "confirmed", "finalized")
 
 
@@ -35,13 +40,13 @@ def read(method: str, reader: Callable[[Any], Value], result: Any) -> Value:
     try:
         return reader(result)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ParseHashError) as error:
-        reason = f"the Solana cluster's answer to {method} cannot be read: {error!r}"
+        reason = f"the Solana cluster's answer to {method} cannot be read: {error!r}"[:_MOST_REASON]
         raise Unavailable(reason, ErrorCode.SOLANA_UNAVAILABLE) from error
 
 
 def integer(result: Any) -> int:
-    """A count, slot or amount of lamports; a bool or a float is none."""
-    if type(result) is not int or result < 0:
+    """A count, slot or amount of lamports, as the store can hold it; a bool or a float is none."""
+    if type(result) is not int or not 0 <= result <= INT64_MAX:
         raise ValueError(f"{result!r} is no whole number")
     return result
 
@@ -76,7 +81,10 @@ def _commitment(status: Mapping[str, Any]) -> Commitment:
 def signatures(result: Any) -> list[SeenSignature]:
     return [
         SeenSignature(
-            Signature.from_string(entry["signature"]), integer(entry["slot"]), entry["err"], entry.get("blockTime")
+            Signature.from_string(entry["signature"]),
+            integer(entry["slot"]),
+            entry["err"],
+            _secs(entry.get("blockTime")),
         )
         for entry in result
     ]
@@ -101,15 +109,14 @@ def transaction(result: Any) -> SeenTransaction:
     parsed = VersionedTransaction.from_bytes(b64decode(encoded))
     meta = result["meta"]
     keys = _account_keys(parsed, meta.get("loadedAddresses"))
-    logs = meta.get("logMessages")
     return SeenTransaction(
         signature=parsed.signatures[0],
         slot=integer(result["slot"]),
-        block_time=result.get("blockTime"),
+        block_time=_secs(result.get("blockTime")),
         error=meta["err"],
         transaction=parsed,
         account_keys=keys,
-        logs=None if logs is None else tuple(logs),
+        logs=_logs(meta.get("logMessages")),
         inner=_inner(meta.get("innerInstructions")),
         pre_tokens=_token_balances(meta.get("preTokenBalances"), keys),
         post_tokens=_token_balances(meta.get("postTokenBalances"), keys),
@@ -134,9 +141,9 @@ def _inner(groups: Sequence[Mapping[str, Any]] | None) -> dict[int, tuple[InnerI
 def _inner_instruction(instruction: Mapping[str, Any]) -> InnerInstruction:
     return InnerInstruction(
         program_index=integer(instruction["programIdIndex"]),
-        accounts=tuple(instruction["accounts"]),
+        accounts=tuple(map(integer, instruction["accounts"])),
         data=b58decode(instruction["data"]),
-        stack_height=instruction.get("stackHeight"),
+        stack_height=_optional(integer, instruction.get("stackHeight")),
     )
 
 
@@ -145,15 +152,37 @@ def _token_balances(
 ) -> tuple[TokenBalance, ...]:
     return tuple(
         TokenBalance(
-            account=keys[balance["accountIndex"]],
+            account=keys[integer(balance["accountIndex"])],
             mint=Pubkey.from_string(balance["mint"]),
-            owner=_pubkey(balance.get("owner")),
-            program=_pubkey(balance.get("programId")),
-            units=int(balance["uiTokenAmount"]["amount"]),
+            owner=_optional(Pubkey.from_string, balance.get("owner")),
+            program=_optional(Pubkey.from_string, balance.get("programId")),
+            units=_units(balance["uiTokenAmount"]["amount"]),
         )
         for balance in balances or ()
     )
 
 
-def _pubkey(text: str | None) -> Pubkey | None:
-    return None if text is None else Pubkey.from_string(text)
+def _units(text: str) -> int:
+    units = int(text) if _UNITS(text) else _U64_MAX + 1
+    if units > _U64_MAX:
+        raise ValueError(f"{text!r} is no amount of base units")
+    return units
+
+
+def _secs(told: Any) -> int | None:
+    """A block's time; a cluster may not know it."""
+    if told is not None and (type(told) is not int or abs(told) > INT64_MAX):
+        raise ValueError(f"{told!r} is no time")
+    return told
+
+
+def _logs(told: Any) -> tuple[str, ...] | None:
+    if told is None:
+        return None
+    if not isinstance(told, list) or not all(isinstance(entry, str) for entry in told):
+        raise ValueError("a log is a list of texts")
+    return tuple(told)
+
+
+def _optional(reader: Callable[[Any], Value], told: Any) -> Value | None:
+    return None if told is None else reader(told)

@@ -119,3 +119,47 @@ def test_what_is_no_answer_is_told_with_its_method(reader: Any, result: Any) -> 
     with pytest.raises(Unavailable, match="getThis cannot be read") as failure:
         answers.read("getThis", reader, result)
     assert failure.value.code is ErrorCode.SOLANA_UNAVAILABLE
+
+
+BALANCE = {"accountIndex": 1, "mint": str(Pubkey.default()), "uiTokenAmount": {"amount": "5"}}
+INNER = {"programIdIndex": 1, "accounts": [0], "data": "1", "stackHeight": 2}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"postTokenBalances": [BALANCE | {"accountIndex": -1}]},
+        {"postTokenBalances": [BALANCE | {"accountIndex": True}]},
+        {"postTokenBalances": [BALANCE | {"accountIndex": 2}]},
+        *(
+            {"preTokenBalances": [BALANCE | {"uiTokenAmount": {"amount": amount}}]}
+            for amount in ("-5", " 5", "1_000", "1e3", "\uff15", "", str(2**64), "9" * 5000, 5)
+        ),
+        {"innerInstructions": [{"index": 0, "instructions": [INNER | {"accounts": ["0"]}]}]},
+        {"innerInstructions": [{"index": 0, "instructions": [INNER | {"accounts": [-1]}]}]},
+        {"innerInstructions": [{"index": 0, "instructions": [INNER | {"accounts": [[0]]}]}]},
+        {"innerInstructions": [{"index": 0, "instructions": [INNER | {"stackHeight": "2"}]}]},
+        {"logMessages": [1]},
+        {"logMessages": "Program log"},
+        {"fee": 2**63},
+    ],
+)
+def test_what_would_trip_its_reader_is_no_answer(lie: dict[str, Any]) -> None:
+    with pytest.raises(Unavailable, match="cannot be read"):
+        answers.read("getTransaction", answers.transaction, answer(versioned(), **lie))
+
+
+@pytest.mark.parametrize("time", ["now", 1.5, True, [1]])
+def test_a_time_is_a_number_of_seconds(time: Any) -> None:
+    signature = str(versioned().signatures[0])
+    entry = {"signature": signature, "slot": 1, "err": None, "blockTime": time}
+    with pytest.raises(Unavailable):
+        answers.read("getSignaturesForAddress", answers.signatures, [entry])
+    with pytest.raises(Unavailable):
+        answers.read("getTransaction", answers.transaction, answer(versioned()) | {"blockTime": time})
+
+
+def test_a_lie_of_any_size_is_told_shortly() -> None:
+    with pytest.raises(Unavailable) as told:
+        answers.read("getSlot", answers.integer, "x" * 1_000_000)
+    assert len(told.value.message) < 400
