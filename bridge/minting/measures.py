@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
-from bridge.minting.retry import NEVER_MS
-from bridge.records import ATTEMPTS, READINGS
 from overlay.measure import Histogram
-from store.port import Document, Find, Reader
+from store.port import Document
 
 LATENCY_BUCKETS_SECS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 180.0, 300.0, 900.0, 3600.0)
 
@@ -43,26 +40,3 @@ class MintingMeasures:
 def _age_secs(row: Document, now_ms: int) -> float:
     submitted_ms: int = row["submitted_ms"]
     return max(0, now_ms - submitted_ms) / 1000
-
-
-@dataclass(frozen=True, slots=True)
-class MintingBacklog:
-    """What there is to do, whichever process does it: readings not minted, those due now, those in the retry
-    queue, those of them that are dead, and transactions on their way."""
-
-    unminted: int
-    due: int
-    retries: int
-    dead: int
-    on_their_way: int
-
-
-async def backlog(reader: Reader, now_ms: int) -> MintingBacklog:
-    """The backlog as it is stored; costs as much as there is unfinished, not as there are readings."""
-    return MintingBacklog(
-        await reader.count(READINGS, Find("open")),
-        await reader.count(READINGS, Find("due", upper=now_ms + 1)),
-        await reader.count(READINGS, Find("retry")),
-        await reader.count(READINGS, Find("retry", lower=NEVER_MS)),
-        await reader.count(ATTEMPTS, Find("open")),
-    )
