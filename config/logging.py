@@ -61,11 +61,22 @@ def _shared_processors() -> list[Processor]:
 
 def _renderers(settings: LogSettings, stream: TextIO) -> list[Processor]:
     if settings.format == "text":
-        return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")]
+        return [_in_one_line, structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")]
     return [
         structlog.processors.dict_tracebacks,
         structlog.processors.JSONRenderer(serializer=_to_json),
     ]
+
+
+def _in_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Texts with what is not printable escaped: whoever writes one cannot begin a line, or speak to a terminal."""
+    return {name: _printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _to_json(event: Any, **_: Any) -> str:

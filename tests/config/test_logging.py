@@ -52,6 +52,27 @@ def test_text_is_for_people():
     assert "secs=3" in text
 
 
+def test_what_strangers_write_forges_no_line_and_moves_no_cursor():
+    forged = "a\n2026-01-01 [error] stolen\x1b[2J\u2028\x85\u202e\r"
+    text = logged(LogSettings(), lambda log: log.warning(f"refused {forged}", reason=forged, short="b\x1b[2J"))
+    (line,) = text.splitlines()
+    assert line.isprintable()
+
+
+def test_text_in_any_language_is_written_as_it_is():
+    assert "Zähler 电表" in logged(LogSettings(), lambda log: log.info("met", reason="Zähler 电表"))
+
+
+def test_an_exception_in_text_has_its_lines():
+    def fail(log):
+        try:
+            raise ValueError("odd")
+        except ValueError:
+            log.exception("failed")
+
+    assert len(logged(LogSettings(), fail).splitlines()) > 3
+
+
 def test_a_lower_level_is_not_written():
     assert logged(LogSettings(level="warning"), lambda log: log.info("x")) == ""
 
