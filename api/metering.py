@@ -7,16 +7,18 @@ from typing import Final
 from api.health import Finding, HealthCheck
 from api.solana.routes import PATH
 from api.workers import worker_count
-from bridge.metering import Metering, Solana
+from bridge.metering import UNREACHED, Metering, Solana
 from bridge.programs.keys import FileSigner
 from bridge.relay import Relay
 from bridge.solana.client import ClusterClient
+from config.errors import Unavailable
 from config.settings import Settings
 from overlay.clock import NowMs
 from store.port import Store
 
 KEY_FILE: Final = "solana.json"
 RELAY_FOLDER: Final = "run"
+_WAITING: Final = "readings are taken, and wait"
 
 
 def takes_readings(settings: Settings) -> bool:
@@ -81,8 +83,12 @@ class MeteringHealth:
     async def _check_cluster(self) -> Finding:
         solana, trouble = self._metering.solana, self._metering.trouble
         if solana is None or trouble is not None:
-            return Finding("degraded", f"readings are taken, and wait: {trouble}")
-        slot = await solana.rpc.slot("confirmed")
+            return Finding("degraded", f"{_WAITING}: {trouble}")
+        try:
+            slot = await solana.rpc.slot("confirmed")
+        except Unavailable:
+            # Anybody reads this; the reason may name a server, and is in the log.
+            return Finding("degraded", f"{_WAITING}: {UNREACHED}")
         return Finding(details={"slot": slot, "embedded": self._is_embedded})
 
     async def _check_minting(self) -> Finding:

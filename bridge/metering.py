@@ -33,6 +33,7 @@ from config.settings import Settings
 from overlay.clock import NowMs
 from store.port import Store
 
+UNREACHED: Final = "the cluster cannot be reached; the log says why"
 _FIRST_PAUSE_SECS: Final = 0.5
 _LONGEST_PAUSE_SECS: Final = 30.0
 
@@ -136,7 +137,7 @@ class Metering:
                 await self._begin(solana)
                 return
             except MetawattError as error:
-                self.trouble = error.message
+                self.trouble = UNREACHED if isinstance(error, Unavailable) else error.message
                 log.warning("Solana is not to be had", reason=error.message)
             except Exception:
                 self.trouble = "an unexpected fault; the log has it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from bridge.minting.config import ConfigShelf
 from bridge.minting.funds import Funds
 from bridge.records import ATTEMPTS, READINGS
 from overlay.clock import NowMs
@@ -25,9 +26,10 @@ class MintingFinding:
 class MintingHealth:
     """`turned_ms` is when the last round ended, set by the minter."""
 
-    def __init__(self, reader: Reader, funds: Funds, now_ms: NowMs) -> None:
+    def __init__(self, reader: Reader, funds: Funds, shelf: ConfigShelf, now_ms: NowMs) -> None:
         self._reader = reader
         self._funds = funds
+        self._shelf = shelf
         self._now_ms = now_ms
         self.is_started = False
         self.turned_ms = now_ms()
@@ -39,12 +41,16 @@ class MintingHealth:
         return MintingFinding()
 
     async def check_work(self) -> MintingFinding:
-        """Whether rounds are made, and nothing stands still: neither the oldest reading that is due, nor the oldest
-        transaction, which is final or expired after minutes where the cluster tells all that it is asked."""
+        """Whether rounds are made, and nothing stands still: neither the oldest reading that is due, while polls
+        are to be made, nor the oldest transaction, which is final or expired after minutes where the cluster tells
+        all that it is asked."""
         now_ms = self._now_ms()
         if self.is_started and now_ms - self.turned_ms > _STUCK_MS:
             return MintingFinding("error", "the minter has stood still: see the log, and restart the node")
-        if (due_ms := await self._longest_due_ms(now_ms)) > _LATE_MS:
+        config = await self._shelf.get()
+        late_ms = max(_LATE_MS, round(2 * config.polling_interval_secs * 1000))
+        due_ms = await self._longest_due_ms(now_ms) if config.auto_mint_enabled else 0
+        if due_ms > late_ms:
             secs = due_ms // 1000
             return MintingFinding("degraded", f"a reading has been due for {secs} seconds; the log says for what")
         if (way_ms := await self._longest_on_its_way_ms(now_ms)) > _LATE_MS:

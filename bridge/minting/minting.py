@@ -119,7 +119,7 @@ class Minting:
         settling = Settling(context, sending, self._batches)
         self._polling = Polling(context, taking, sending, settling, self._batches)
         self._backfilling = Backfilling(context, self._jobs)
-        self.health = MintingHealth(store, self.funds, now_ms)
+        self.health = MintingHealth(store, self.funds, self._shelf, now_ms)
         self._loaded_term: int | None = None
         self._polled_ms: int | None = None
         self._put_off_secs = 0.0
