@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import structlog
 from solders.pubkey import Pubkey
 from solders.token.state import Mint, Multisig
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 
+from bridge.programs.powers import begins_frozen, powers_of_others
 from bridge.solana.rpc import AccountState, SolanaRpc
 from config.errors import ErrorCode, MetawattError
 
@@ -18,6 +20,8 @@ _EXTENDED_FROM: Final = 165  # Token-2022: the kind of account stands here, exte
 _KIND_MINT: Final = 1
 _MULTISIG_BYTES: Final = 355
 _PROGRAM_NAMES: Final = {TOKEN_PROGRAM_ID: "SPL Token", TOKEN_2022_PROGRAM_ID: "Token-2022"}
+
+log = structlog.get_logger("metawatt.solana")
 
 
 class MintUnusable(MetawattError):
@@ -30,12 +34,18 @@ async def checked_mint(
     rpc: SolanaRpc, address: Pubkey, *, token_program: Pubkey, decimals: int, authority: Pubkey
 ) -> Mint:
     """The mint, as it is confirmed. Raises `MintUnusable`, saying what differs, when it is missing, belongs to
-    another program, or has other decimals or another authority."""
-    mint = _mint(address, (await rpc.accounts([address], "confirmed"))[0], token_program)
+    another program, has other decimals or another authority, or accounts that begin frozen. What others may do to
+    its tokens is logged."""
+    account = (await rpc.accounts([address], "confirmed"))[0]
+    mint, data = _mint(address, account, token_program)
     if mint.decimals != decimals:
         raise MintUnusable(f"The mint {address} has {mint.decimals} decimals, not {decimals}")
     if mint.mint_authority != authority:
         raise MintUnusable(f"The mint {address} has the authority {mint.mint_authority}, not {authority}")
+    if begins_frozen(data):
+        raise MintUnusable(f"Token accounts of the mint {address} begin frozen: nothing can be minted to them")
+    for power in powers_of_others(data, authority):
+        log.warning("others have power over the mint", mint=str(address), power=power)
     return mint
 
 
@@ -53,7 +63,8 @@ async def multisig_signers(rpc: SolanaRpc, authority: Pubkey, ours: Iterable[Pub
     return found
 
 
-def _mint(address: Pubkey, account: AccountState | None, token_program: Pubkey) -> Mint:
+def _mint(address: Pubkey, account: AccountState | None, token_program: Pubkey) -> tuple[Mint, bytes]:
+    """With the account's data."""
     if account is None:
         raise MintUnusable(f"There is no mint {address}")
     if account.owner != token_program:
@@ -64,7 +75,7 @@ def _mint(address: Pubkey, account: AccountState | None, token_program: Pubkey) 
         mint = None
     if mint is None or not mint.is_initialized:
         raise MintUnusable(f"The account {address} is no mint")
-    return mint
+    return mint, account.data
 
 
 def _is_mint(data: bytes) -> bool:
