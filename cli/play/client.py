@@ -46,7 +46,7 @@ class Found:
 
 
 class NodeClient:
-    """Speaks to the node at `base_url`; every answer that is not 200 is a `PlayFailed`."""
+    """Speaks to the node at `base_url`; but for `ask`, every answer that is not 200 is a `PlayFailed`."""
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
         self._session = session
@@ -107,6 +107,18 @@ class NodeClient:
                     await asyncio.sleep(_PAUSE_SECS)
         except TimeoutError:
             raise PlayFailed(f"no proof within {timeout_secs:g} seconds of mining") from None
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Any other call: the status and the JSON object of the answer, refusals too."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            async with self._session.request(method, self.base_url + path, json=body, headers=headers) as response:
+                told: dict[str, Any] = await response.json()
+                return response.status, told
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise PlayFailed(f"{method} {path}: {type(error).__name__} {error}") from error
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
