@@ -31,8 +31,8 @@ class Chain:
     """The cluster at `url`."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.url = url
         self._session = session
-        self._url = url
         self._ids = count(1)
 
     async def call(self, method: str, *params: Any) -> Any:
@@ -43,7 +43,7 @@ class Chain:
     async def calls(self, method: str, many: Sequence[Sequence[Any]]) -> list[Any]:
         """The results of several calls of one method, in one request."""
         asked = [{"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": each} for each in many]
-        async with self._session.post(self._url, json=asked) as response:
+        async with self._session.post(self.url, json=asked) as response:
             answers = {each["id"]: each for each in await response.json()}
         found = [answers[each["id"]] for each in asked]
         for each in found:

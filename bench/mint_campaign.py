@@ -30,12 +30,13 @@ from typing import Final
 
 import aiohttp
 from base58 import b58encode
+from solders.pubkey import Pubkey
 from spl.token.constants import TOKEN_PROGRAM_ID
 
 from bench.chain_reader import Chain
 from bench.mint_check import Book, Recorded, Terms, Verdict, checked
 from bench.mint_meters import Meters
-from bench.mint_processes import Command, Fate, Worker, cluster_process
+from bench.mint_processes import Broken, Command, Fate, Worker, cluster_process
 from bench.mint_report import Result, report
 from bench.mint_weather import Weather
 from bench.mint_worker import DECIMALS, Kind
@@ -43,9 +44,13 @@ from bridge.programs.keys import FileSigner
 from bridge.programs.setup import create_mint, fund
 from bridge.records import BRIDGE_COLLECTIONS, MOVEMENTS, READINGS
 from bridge.solana.client import ClusterClient
+from bridge.solana.rpc import SeenTransaction
+from bridge.watching.follower import Watched
+from bridge.watching.processor import EventProcessor
 from energytag.all_collections import COLLECTIONS
+from overlay.clock import system_now_ms
 from store.pages import every
-from store.port import Find
+from store.port import Find, Write
 from store.sqlite import SqliteStore
 
 WAVES: Final = 25
@@ -138,12 +143,33 @@ class Campaign:
     async def judged(self) -> Verdict:
         """What the chain says now, and what the books say to it."""
         rows = await every(self.store, READINGS, Find())
-        recorded = None if self.plan.kind.is_naive else await self._recorded()
-        return await checked(self.chain, self.terms, self.meters.owed, _books(rows), recorded)
+        if self.plan.kind.is_naive:
+            return await checked(self.chain, self.terms, self.meters.owed, _books(rows))
+        before = await self._recorded()
+        await self._replay()
+        recorded = await self._recorded()
+        verdict = await checked(self.chain, self.terms, self.meters.owed, _books(rows), recorded)
+        verdict.hidden = verdict.mints - before.total()
+        return verdict
+
+    async def _replay(self) -> None:
+        """The history once more from its beginning, as an operator has it applied: a cluster that leaves out
+        transactions of an address's history is not found out by it alone."""
+        rpc = ClusterClient(self.chain.url)
+        watched = [Watched("mint", Pubkey.from_string(self.terms.mint))]
+        processor = EventProcessor(self.store, rpc, None, watched, system_now_ms, lambda: None, _nothing)
+        job = await processor.replay(0)
+        await rpc.close()
+        if job["state"] != "done":
+            raise Broken(f"the replay ended as {job['state']}: {job}")
 
     async def _recorded(self) -> Counter[Recorded]:
         mints = await every(self.store, MOVEMENTS, Find("kind", {"kind": "mint"}))
         return Counter((each["signature"], each["destination"], each["units"]) for each in mints)
+
+
+async def _nothing(_: SeenTransaction) -> Sequence[Write]:
+    return ()
 
 
 def _books(rows: Sequence[Mapping[str, object]]) -> dict[str, Book]:
@@ -199,10 +225,9 @@ async def run(plan: Plan) -> Result:
 def fails(results: Sequence[Result]) -> list[str]:
     """Why the exit status is 1; nothing when all is as it must be."""
     found = [
-        f"the {each.kind} worker, seed {each.seed}: {fault}"
+        f"the {each.kind} worker, seed {each.seed}: {each.verdict.faults[0]}"
         for each in results
-        if each.kind is Kind.REAL
-        for fault in each.verdict.faults
+        if each.kind is Kind.REAL and each.verdict.faults
     ]
     naive = [each for each in results if each.kind.is_naive]
     if naive and not any(each.verdict.double for each in naive):

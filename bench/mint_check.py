@@ -21,7 +21,7 @@ from bench.chain_reader import MEMO_PROGRAM, TOKEN_PROGRAM, Chain, Minted, RpcEr
 
 _ATA_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
 _ACCOUNTS_A_CALL: Final = 100
-_MOST_TOLD: Final = 20
+_MOST_TOLD: Final = 8
 
 Recorded: TypeAlias = tuple[str, str, int]
 
@@ -64,7 +64,8 @@ class Terms:
 
 @dataclass(slots=True)
 class Verdict:
-    """Counts of readings but for `stray` (mints) and units; `faults` tells the first of each kind."""
+    """Counts of readings, but for mints, transactions, units and wallets; `faults` tells the first of each kind.
+    `hidden` are mints that the cluster kept from the event processor until it read the history again."""
 
     readings: int = 0
     mints: int = 0
@@ -78,6 +79,7 @@ class Verdict:
     unmarked: int = 0
     misbooked: int = 0
     misrecorded: int = 0
+    hidden: int = 0
     unfinished: int = 0
     owed_units: int = 0
     supply_units: int = 0

@@ -147,4 +147,4 @@ class Fate:
         while True:
             step, times = self.draw()
             await worker.start(None if step is None else f"{step}:{times}")
-            await worker.die(step, self.chance.uniform(0.05, 2) if step is None else self.chance.uniform(1.5, 5))
+            await worker.die(step, self.chance.uniform(0.05, 2) if step is None else self.chance.uniform(1, 4))

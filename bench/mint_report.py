@@ -59,8 +59,8 @@ def report(results: Sequence[Result]) -> str:
 
 def _minted(results: Sequence[Result]) -> str:
     head = (
-        "worker | without | seed | readings | mints | failed tx | double | lost | wrong | supply − owed, tokens "
-        "| books right | exact"
+        "worker | without | seed | readings | mints | failed tx | double | lost | wrong | hidden "
+        "| supply − owed, tokens | books right | exact"
     )
 
     def row(each: Result) -> list[str]:
@@ -72,7 +72,7 @@ def _minted(results: Sequence[Result]) -> str:
         exact = "yes" if found.is_exact else "**no**"
         return [
             *(each.kind, _WITHOUT[each.kind], str(each.seed), *(f"{count:,}" for count in counts)),
-            *(f"{wrong:,}", f"{difference:+,.6f}" if difference else "0", f"{books:,}", exact),
+            *(f"{wrong:,}", f"{found.hidden:,}", f"{difference:+,.6f}" if difference else "0", f"{books:,}", exact),
         ]
 
     return _table(head.split(" | "), map(row, results))
