@@ -80,9 +80,15 @@ class ReadingsHandler:
 
     async def _take_many(self, request: web.Request, read: Read) -> web.Response:
         intake = metering_of(self._node).intake
-        async with self._batches:
-            entries = await self._read_batch(request, read)
-            return json_reply(_outcomes(await intake.submit_many(entries)))
+        demand_media(request, "application/json")
+        body = await self._large.read(request, self._batch_bytes)
+        try:
+            # Not before the body is here: whoever is slow to send one keeps nobody else's place.
+            async with self._batches:
+                entries = self._entries(body, read)
+                return json_reply(_outcomes(await intake.submit_many(entries)))
+        finally:
+            self._large.release(len(body))
 
     async def _read(self, request: web.Request, read: Read) -> ReadingBody:
         demand_media(request, "application/json")
@@ -92,14 +98,9 @@ class ReadingsHandler:
         finally:
             self._bodies.release(len(body))
 
-    async def _read_batch(self, request: web.Request, read: Read) -> list[Entry]:
-        """The entries; one that cannot be read as what is wrong with it."""
-        demand_media(request, "application/json")
-        body = await self._large.read(request, self._batch_bytes)
-        try:
-            return [_entry(raw, read) for raw in read_list(body, self._most)]
-        finally:
-            self._large.release(len(body))
+    def _entries(self, body: bytes, read: Read) -> list[Entry]:
+        """Those of a batch; one that cannot be read as what is wrong with it."""
+        return [_entry(raw, read) for raw in read_list(body, self._most)]
 
     # Looking
 

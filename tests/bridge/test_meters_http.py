@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import jsonschema
 import orjson
 import pytest
+from yarl import URL
 
 from api.bridge.meter_schemas import READING, SHORT_READING, batch_of
 from bridge.meters.rotation import rotation_message
@@ -53,6 +55,25 @@ async def registered(server: ReadingsServer, meter: SimpleMeter = METER, **more:
 
 
 # Readings
+
+
+async def test_bodies_that_never_end_keep_no_place_of_others(server: ReadingsServer) -> None:
+    """Nobody needs a token to begin one."""
+    await registered(server)
+    address = URL(server.url)
+    head = (
+        f"POST {SUBMIT_MANY} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n["
+    )
+    slow = [await asyncio.open_connection(address.host, address.port) for _ in range(40)]
+    for _, writer in slow:
+        writer.write(head.encode())
+        await writer.drain()
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        told = await server.done("POST", SUBMIT_MANY, json=[METER.wire()])
+    assert told["accepted"] == 1
+    for _, writer in slow:
+        writer.close()
 
 
 async def test_a_reading_is_taken_and_followed(server: ReadingsServer) -> None:
