@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -122,6 +123,7 @@ class Minting:
         self.health = MintingHealth(store, self.funds, self._shelf, now_ms)
         self._loaded_term: int | None = None
         self._polled_ms: int | None = None
+        self._answer = PollResult()
         self._put_off_secs = 0.0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -204,7 +206,7 @@ class Minting:
         if is_due:
             self._polled_ms = self._now_ms()
         self.measures.rounds["done"] += 1
-        if is_backfilling:
+        if is_backfilling or self._polling.has_more:
             return 0.0
         if self._polling.goes_on or len(self._context.flights):
             return _BUSY_SECS
@@ -227,15 +229,22 @@ class Minting:
         also_unasked = number is not None or (is_due and config.auto_mint_enabled)
         result = await self._polling.poll(config.batch_size, also_unasked=also_unasked)
         if number is not None:
-            waiting = await self._polling.waiting(also_unasked=True)
-            result = PollResult(result.readings, result.transactions, result.found, waiting)
-            await self._context.commit([self._polls.done(number, result)])
+            self._answer = self._answer.plus(result.readings, result.transactions, result.found)
+            if not self._polling.goes_on:
+                await self._answered(number)
         return result
+
+    async def _answered(self, number: int) -> None:
+        """Tell those who asked for a poll, once it is through, what all of it did."""
+        waiting = await self._polling.waiting(also_unasked=True)
+        await self._context.commit([self._polls.done(number, replace(self._answer, waiting=waiting))])
+        self._answer = PollResult()
 
     def _forget(self) -> None:
         """Know nothing of what is on its way: another one has the lease, or had it."""
         self._context.flights.forget()
         self._batches.forget()
+        self._answer = PollResult()
         self._loaded_term = None
 
     async def round(self) -> PollResult:

@@ -17,6 +17,8 @@ from store.port import Find
 MOST_ON_THEIR_WAY: Final = 4_096
 """Transactions: at most so many are kept in memory and asked for, however long the cluster takes to be final."""
 SETTLE_MS: Final = 500
+LONGEST_MS: Final = 5_000
+"""Of a poll at a stretch: in between, the operator's switches are looked at, and it is told that it moves."""
 
 
 class Polling:
@@ -39,9 +41,10 @@ class Polling:
         await self._settling.settle()
 
     async def poll(self, batch_size: int, *, also_unasked: bool) -> PollResult:
-        """Sign for all that is due and send it. It ends early, with `goes_on`, when too much is on its way."""
+        """Sign for all that is due and send it. It ends early, with `goes_on`, when too much is on its way, or when
+        it takes long."""
         self.goes_on = True
-        result = PollResult()
+        result, until_ms = PollResult(), self._context.now_ms() + LONGEST_MS
         while await self._has_room():
             batch = await self._taking.batch(batch_size, also_unasked=also_unasked)
             result = result.plus(batch.readings, len(batch.flights), batch.found)
@@ -52,7 +55,14 @@ class Polling:
             if not batch.goes_on:
                 self.goes_on = batch.is_overtaken
                 break
+            if self._context.now_ms() >= until_ms:
+                break
         return result
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last poll ended although more could be sent at once."""
+        return self.goes_on and len(self._context.flights) < MOST_ON_THEIR_WAY
 
     async def waiting(self, *, also_unasked: bool) -> int:
         """How many readings are due."""

@@ -18,7 +18,8 @@ _TRIES: Final = 5
 @dataclass(frozen=True, slots=True)
 class PollResult:
     """What a poll did: readings that it signed for, in how many transactions; readings that turned out to be
-    minted already; `waiting`, those that are still due. `is_finished` is False when nobody has carried it out."""
+    minted already; `waiting`, those that are still due. `is_finished` is False when it was not carried
+    out to its end."""
 
     readings: int = 0
     transactions: int = 0

@@ -18,7 +18,7 @@ from bridge.records import READINGS, AttemptState, ReadingState
 from config.errors import BadRequest, ErrorCode, NotFound, Unavailable
 from store.port import Find
 from store.sqlite import SqliteStore
-from tests.bridge.minting_kit import Mint, signatures, slots_passing, wallet
+from tests.bridge.minting_kit import Clock, Mint, signatures, slots_passing, wallet
 
 
 @pytest.fixture
@@ -130,6 +130,34 @@ async def test_a_clock_that_goes_back_puts_no_poll_off(mint: Mint) -> None:
     (key,) = await mint.accept(1)
     await minter._turn()
     assert await mint.states([key]) == ["signed"]
+
+
+class Ticking(Clock):
+    """Time passes with each look at it."""
+
+    def __call__(self) -> int:
+        self.now_ms += 400
+        return self.now_ms
+
+
+async def test_a_long_poll_heeds_the_switch_on_the_way(mint: Mint) -> None:
+    keys = await mint.accept(60)
+    mint.clock = Ticking()
+    minter = mint.minter(batch_size=2)
+    assert await minter._turn() == 0.0, "it goes on at once"
+    signed = (await mint.states(keys)).count("signed")
+    assert 0 < signed < 60
+    await mint.minter().set_config(auto_mint_enabled=False)
+    await minter._turn()
+    assert (await mint.states(keys)).count("signed") == signed
+    assert await minter.poll_now(wait_secs=0.01) == PollResult(is_finished=False)
+    await minter._turn()
+    assert 0 < (await mint.states(keys)).count("accepted") < 60 - signed
+    while await minter._turn() == 0.0:
+        pass
+    assert (await mint.states(keys)).count("accepted") == 0
+    result = await minter._polls.outcome(1, 0.01)
+    assert (result.readings, result.waiting, result.is_finished) == (60 - signed, 0, True)
 
 
 async def test_lists_are_paged(mint: Mint) -> None:
