@@ -12,7 +12,8 @@ goes to), `owner`, `source`, `destination`, `authority` (all base58 or None), `u
 Of what is unexplained: `mint`, `account` (the mint's), `units` (the change of supply), `problems`.
 Of events: `account` (the program's address), `name`, `fields`, `depth`, and `is_truncated` where the log was cut
 short, or is doubtful.
-All: `slot`, `signature` (base58), `block_time` (epoch seconds or None), `memos` (texts, whoever wrote them).
+All: `slot`, `signature` (base58), `block_time` (epoch seconds or None), `memos` (texts, whoever wrote them,
+of a bounded length).
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ MEMO_PROGRAMS: Final = frozenset(
     )
 )
 
+MOST_MEMO_CHARACTERS: Final = 1024
+"""Of all memos of a transaction together; more is cut off. Memos of this node's kind are below 400."""
+_MOST_MEMOS: Final = 16
 _WHOLE: Final = b"\xff\xff"
 _EVENT: Final = b"\xff\xfe"
 
@@ -79,8 +83,15 @@ def _common(seen: SeenTransaction) -> Document:
 
 
 def memos(seen: SeenTransaction) -> list[str]:
-    """The texts of a transaction's memos, in order. Anybody may write anything."""
-    return [call.data.decode(errors="replace") for call in calls(seen) if call.program in MEMO_PROGRAMS]
+    """The texts of a transaction's memos, in order, as far as they are short together. Anybody may write anything,
+    and each row of the transaction has them."""
+    found: list[str] = []
+    left = MOST_MEMO_CHARACTERS
+    for call in calls(seen):
+        if call.program in MEMO_PROGRAMS and left > 0 and len(found) < _MOST_MEMOS:
+            found.append(call.data[: 4 * left].decode(errors="replace")[:left])
+            left -= len(found[-1])
+    return found
 
 
 def _too_large(told: Movements) -> tuple[str, ...]:
