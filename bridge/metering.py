@@ -19,6 +19,7 @@ from bridge.hub import Hub
 from bridge.measure import Measuring
 from bridge.meters.directory import MeterDirectory
 from bridge.meters.intake import Intake
+from bridge.minting.desk import Desk
 from bridge.minting.minting import Minting
 from bridge.programs.idl import idl
 from bridge.programs.keys import Signer
@@ -56,6 +57,19 @@ class _Connected:
     minting: Minting
     watching: EventProcessor
 
+    async def start(self) -> None:
+        """Both, or neither: what was begun does not go on by itself while it is tried again."""
+        try:
+            await self.minting.start()
+            await self.watching.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        await self.watching.stop()
+        await self.minting.stop()
+
 
 class Metering:
     """Meters and their readings, always; minting and watching once connected. The `primary` does the background
@@ -80,6 +94,7 @@ class Metering:
         self.trouble: str | None = (
             "solana.rpc_url is not set" if solana is None else "the cluster was not asked yet"
         )
+        self._desk = Desk(store, settings.tokenization, now_ms)
         self._settings = settings
         self._store = store
         self._now_ms = now_ms
@@ -91,6 +106,11 @@ class Metering:
     def minting(self) -> Minting:
         """Raises `Unavailable` until the cluster has answered."""
         return self._demand().minting
+
+    @property
+    def desk(self) -> Desk:
+        """What may be asked of the minter at any time; it is carried out once the cluster has answered."""
+        return self._desk if self._connected is None else self._connected.minting
 
     @property
     def watching(self) -> EventProcessor:
@@ -121,8 +141,7 @@ class Metering:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         if self._connected is not None:
-            await self._connected.watching.stop()
-            await self._connected.minting.stop()
+            await self._connected.stop()
         if self.pulse is not None:
             await self.pulse.stop()
         await self.hub.stop()
@@ -157,11 +176,10 @@ class Metering:
             solana.is_test,
         ).mode()
         minting = self._minting(solana, mode)
-        watching = self._watching(solana, mode, minting)
+        connected = _Connected(minting, self._watching(solana, mode, minting))
         if self._primary:
-            await minting.start()
-            await watching.start()
-        self._connected = _Connected(minting, watching)
+            await connected.start()
+        self._connected = connected
         self.trouble = None
         log.info("connected to Solana", mint=str(mode.mint), key=str(solana.signer.public))
 

@@ -16,6 +16,7 @@ from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Access, Content, Handler, Parameter, Route, Tag, json_content
 from bridge.meters.looking import Paged, reading_key_of
+from bridge.minting.desk import Desk
 from bridge.minting.minting import Minting
 from bridge.minting.showing import (
     BackfillAsked,
@@ -49,17 +50,22 @@ class MintingHandler:
         self._bodies = bodies
 
     @property
+    def _desk(self) -> Desk:
+        return metering_of(self._node).desk
+
+    @property
     def _minting(self) -> Minting:
+        """What has to wait for the cluster; `Unavailable` until it has answered."""
         return metering_of(self._node).minting
 
     # Steering
 
     async def config(self, _request: web.Request) -> web.Response:
-        return json_reply(plain(await self._minting.config()))
+        return json_reply(plain(await self._desk.config()))
 
     async def set_config(self, request: web.Request) -> web.Response:
         change = await read_model(request, self._bodies, ConfigChange)
-        return json_reply(plain(await self._minting.set_config(**change.model_dump())))
+        return json_reply(plain(await self._desk.set_config(**change.model_dump())))
 
     async def trigger(self, _request: web.Request) -> web.Response:
         result = await self._minting.poll_now()
@@ -71,13 +77,11 @@ class MintingHandler:
         return json_reply(status_shown(status))
 
     async def requeue(self, request: web.Request) -> web.Response:
-        return json_reply(status_shown(await self._minting.requeue(_key(request))))
+        return json_reply(status_shown(await self._desk.requeue(_key(request))))
 
     async def backfill(self, request: web.Request) -> web.Response:
         asked = await read_model(request, self._bodies, BackfillAsked)
-        job_id = await self._minting.backfill(
-            _ms(asked.from_), _ms(asked.to), meter=asked.meter, wallet=asked.wallet
-        )
+        job_id = await self._desk.backfill(_ms(asked.from_), _ms(asked.to), meter=asked.meter, wallet=asked.wallet)
         return json_reply({"job_id": job_id}, 202)
 
     async def make_account(self, request: web.Request) -> web.Response:
@@ -89,19 +93,19 @@ class MintingHandler:
 
     async def unminted(self, request: web.Request) -> web.Response:
         asked = question_of(request, Paged)
-        page = await self._minting.unminted(asked.limit, asked.cursor)
+        page = await self._desk.unminted(asked.limit, asked.cursor)
         return json_reply({"readings": list(map(waiting_shown, page.documents)), "cursor": page.cursor})
 
     async def retries(self, request: web.Request) -> web.Response:
         asked = question_of(request, Paged)
-        page = await self._minting.retries(asked.limit, asked.cursor)
+        page = await self._desk.retries(asked.limit, asked.cursor)
         return json_reply({"readings": list(map(waiting_shown, page.documents)), "cursor": page.cursor})
 
     async def status(self, request: web.Request) -> web.Response:
-        return json_reply(status_shown(await self._minting.status(_key(request))))
+        return json_reply(status_shown(await self._desk.status(_key(request))))
 
     async def backfill_status(self, request: web.Request) -> web.Response:
-        return json_reply(job_shown(await self._minting.backfill_status(request.match_info["job"])))
+        return json_reply(job_shown(await self._desk.backfill_status(request.match_info["job"])))
 
     # Routes
 

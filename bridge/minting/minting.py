@@ -26,13 +26,12 @@ from typing import Final
 
 import structlog
 
-from bridge.meters.paging import Listed
-from bridge.minting.asking import Asking
-from bridge.minting.backfill import Backfilling, BackfillJobs
+from bridge.minting.backfill import Backfilling
 from bridge.minting.batches import Batches
-from bridge.minting.config import ConfigShelf, MintingConfig
+from bridge.minting.config import MintingConfig
 from bridge.minting.confirming import Confirming
 from bridge.minting.context import Context
+from bridge.minting.desk import Desk
 from bridge.minting.flights import Flights
 from bridge.minting.funds import Funds
 from bridge.minting.health import MintingHealth
@@ -41,12 +40,11 @@ from bridge.minting.lookup import Lookup
 from bridge.minting.measures import MintingMeasures
 from bridge.minting.orders import Ground
 from bridge.minting.polling import Polling
-from bridge.minting.polls import PollResult, Polls
+from bridge.minting.polls import PollResult
 from bridge.minting.sending import Sending
 from bridge.minting.settling import Settling
 from bridge.minting.taking import Taking
 from bridge.minting.token_accounts import TokenAccount, TokenAccounts
-from bridge.minting.views import MintingStatus, Views
 from bridge.notices import Tell, tell_nobody
 from bridge.programs.keys import Signer
 from bridge.programs.mode import MintMode
@@ -54,10 +52,8 @@ from bridge.solana.rpc import SeenTransaction, SolanaRpc
 from config.errors import MetawattError, Unavailable
 from config.settings import SolanaSettings, TokenizationSettings
 from overlay.clock import NowMs
-from store.port import Document, Store, Write
+from store.port import Store, Write
 
-POLL_WAIT_SECS: Final = 30.0
-READING_WAIT_SECS: Final = 30.0
 _BUSY_SECS: Final = 0.25
 _IDLE_SECS: Final = 1.0
 _LONGEST_PUT_OFF_SECS: Final = 30.0
@@ -65,7 +61,7 @@ _LONGEST_PUT_OFF_SECS: Final = 30.0
 log = structlog.get_logger("metawatt.minting")
 
 
-class Minting:
+class Minting(Desk):
     """One process's minter.
 
     `signer` pays and mints; `co_signers` sign where the mode asks for more. With `has_faucet` (the embedded
@@ -87,13 +83,9 @@ class Minting:
         has_faucet: bool = False,
         lease: Lease | None = None,
     ) -> None:
+        super().__init__(store, settings, now_ms)
         self.measures = MintingMeasures()
         self._now_ms = now_ms
-        self._polls = Polls(store)
-        self._shelf = ConfigShelf(store, settings)
-        self._views = Views(store)
-        self._asking = Asking(store, self._views)
-        self._jobs = BackfillJobs(store, now_ms)
         self._lease = lease or StoredLease(store, now_ms)
         self._context = context = Context(
             store,
@@ -258,69 +250,7 @@ class Minting:
             pass
         return await self._poll(await self._shelf.get(), is_due=True)
 
-    # Asked for by people, and by other parts
-
-    async def poll_now(self, wait_secs: float = POLL_WAIT_SECS) -> PollResult:
-        """Have a poll made now, with auto-mint off, too; what it did, unfinished after `wait_secs`."""
-        number = await self._polls.ask()
-        self.wake()
-        return await self._polls.outcome(number, wait_secs)
-
-    async def config(self) -> MintingConfig:
-        return await self._shelf.get()
-
-    async def set_config(
-        self,
-        *,
-        auto_mint_enabled: bool | None = None,
-        polling_interval_secs: float | None = None,
-        batch_size: int | None = None,
-    ) -> MintingConfig:
-        """Change what is given; what is in force then. `BadRequest(INVALID_FIELD)` out of bounds."""
-        changed = await self._shelf.change(
-            auto_mint_enabled=auto_mint_enabled,
-            polling_interval_secs=polling_interval_secs,
-            batch_size=batch_size,
-        )
-        self.wake()
-        return changed
-
-    async def mint_reading(self, key: bytes, wait_secs: float = READING_WAIT_SECS) -> MintingStatus:
-        """Mint one reading, with auto-mint off, too; how far it is after `wait_secs` at most. `key` as of
-        `reading_key`. `NotFound(READING_UNKNOWN)`, or `MINTING_FORBIDS` when it is held or rejected."""
-        await self._asking.ask(key)
-        self.wake()
-        return await self._asking.outcome(key, wait_secs)
-
-    async def requeue(self, key: bytes) -> MintingStatus:
-        """Take a reading of the retry queue again now; a dead one begins to count anew."""
-        status = await self._asking.requeue(key)
-        self.wake()
-        return status
-
-    async def status(self, key: bytes) -> MintingStatus:
-        """Where a reading is; `NotFound(READING_UNKNOWN)`."""
-        return await self._views.status(key)
-
-    async def unminted(self, limit: int, cursor: str | None = None) -> Listed:
-        """Readings that are not minted, oldest first."""
-        return await self._views.unminted(limit, cursor)
-
-    async def retries(self, limit: int, cursor: str | None = None) -> Listed:
-        """The retry queue, by when each is taken next; dead ones last."""
-        return await self._views.retries(limit, cursor)
-
-    async def backfill(
-        self, from_ms: int, to_ms: int, *, meter: str | None = None, wallet: str | None = None
-    ) -> str:
-        """Make readings of old intervals due that are not minted, dead ones too; the job's id."""
-        job_id = await self._jobs.start(from_ms, to_ms, meter, wallet)
-        self.wake()
-        return job_id
-
-    async def backfill_status(self, job_id: str) -> Document:
-        """The job as it is kept (backfill.py); `NotFound`."""
-        return await self._jobs.status(job_id)
+    # Asked for by other parts; what people ask for is the desk's, but for this
 
     async def initialize_token_account(self, wallet: str) -> TokenAccount:
         """Make a wallet's token account; see `TokenAccounts.make`."""

@@ -57,7 +57,7 @@ def slot_ms() -> int:
 async def desk(cluster: Cluster, solana: SolanaServer, tmp_path: Path) -> AsyncIterator[Desk]:
     mint = await Mint.open(cluster, solana.rpc_url, SqliteStore(tmp_path / "node.db", cache_mib=4))
     minting = mint.minter(auto_mint_enabled=False)
-    node: Any = SimpleNamespace(metering=SimpleNamespace(minting=minting), store=mint.store)
+    node: Any = SimpleNamespace(metering=SimpleNamespace(minting=minting, desk=minting), store=mint.store)
     edge = Edge(HttpMetrics(), Lifecycle(Phase.READY), None, {Access.ADMIN: admin_only(TOKEN)}, verbose=False)
     app = web.Application()
     routes = MintingHandler(node, Bodies(2**20, 2**24, 5)).routes()
