@@ -70,19 +70,6 @@ class _Connected:
         await self.watching.stop()
         await self.minting.stop()
 
-    async def start(self) -> None:
-        """Both, or neither: what was begun does not go on by itself while it is tried again."""
-        try:
-            await self.minting.start()
-            await self.watching.start()
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def stop(self) -> None:
-        await self.watching.stop()
-        await self.minting.stop()
-
 
 class Metering:
     """Meters and their readings, always; minting and watching once connected. The `primary` does the background
