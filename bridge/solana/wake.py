@@ -19,6 +19,7 @@ from solders.rpc.config import RpcTransactionLogsFilterMentions
 _FIRST_PAUSE_SECS: Final = 0.5
 _LONGEST_PAUSE_SECS: Final = 30.0
 _QUEUED: Final = 1000
+_MOST_REASON: Final = 300
 
 log = structlog.get_logger("metawatt.solana")
 
@@ -67,11 +68,15 @@ class Wake:
                 await self._listen()
                 reason = "closed by the cluster"
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = self._reason(error)
             self.is_connected = False
             failures = 1 if self.connects > connects else failures + 1
             log.warning("no notices from the Solana cluster", reason=reason, again_secs=pause_secs(failures))
             await asyncio.sleep(pause_secs(failures))
+
+    def _reason(self, error: Exception) -> str:
+        """Without the URL, which may hold an API key, and no longer than a line."""
+        return f"{type(error).__name__}: {error}".replace(self._ws_url, "its URL")[:_MOST_REASON]
 
     async def _listen(self) -> None:
         client = SolanaWsClient(
