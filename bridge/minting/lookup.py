@@ -7,6 +7,7 @@ history leads there.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -21,6 +22,7 @@ from store.port import Reader
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 5
 _MOST_EXAMINED: Final = 50
+_MOST_REMEMBERED: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,14 @@ class Lookup:
         self._reader = reader
         self._rpc = rpc
         self._mode = mode
+        self._others: OrderedDict[Pubkey, set[Signature]] = OrderedDict()
 
     async def minting_of(self, order: Order) -> Answer:
-        """What minted an order whose guard is there."""
-        candidates, is_whole = await self._candidates(self._mode.guard(order))
+        """What minted an order whose guard is there. Where many others name the guard, some are looked at each
+        time, so that the one that made it is come to in the end."""
+        guard = self._mode.guard(order)
+        others = self._others_of(guard)
+        candidates, is_whole = await self._candidates(guard, others)
         for candidate in candidates:
             seen = await self._rpc.transaction(candidate.signature)
             if seen is None:
@@ -63,14 +69,25 @@ class Lookup:
                 return Found(seen.signature, seen.slot)
             if units is not None:
                 return Otherwise(f"{seen.signature} minted {units} base units, not {order.units}")
-        if candidates and is_whole:
+            others.add(candidate.signature)
+        if others and is_whole:
+            self._others.pop(guard, None)  # asked again by a person, all of it is looked at again
             return Otherwise("the guard is there, and no transaction in its history minted the reading")
         return None
 
-    async def _candidates(self, guard: Pubkey) -> tuple[list[SeenSignature], bool]:
-        """Transactions that may have made the guard, and whether these are all: attempts of this store first, then
-        the oldest. Anybody may name the address in any number of transactions."""
+    def _others_of(self, guard: Pubkey) -> set[Signature]:
+        """Final transactions that name the guard, and minted nothing for it."""
+        others = self._others.setdefault(guard, set())
+        self._others.move_to_end(guard)
+        if len(self._others) > _MOST_REMEMBERED:
+            self._others.popitem(last=False)
+        return others
+
+    async def _candidates(self, guard: Pubkey, others: set[Signature]) -> tuple[list[SeenSignature], bool]:
+        """Transactions that may have made the guard, but for `others`, and whether these are all: attempts of this
+        store first, then the oldest. Anybody may name the address in any number of transactions."""
         listed, is_whole = await self._history(guard)
+        listed = [each for each in listed if each.signature not in others]
         ours = await self._reader.get_many(ATTEMPTS, [bytes(each.signature) for each in listed])
         listed.sort(key=lambda each: (bytes(each.signature) not in ours, each.slot))
         return listed[:_MOST_EXAMINED], is_whole and len(listed) <= _MOST_EXAMINED

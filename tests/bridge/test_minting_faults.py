@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from solders.instruction import Instruction
+from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 from solders.signature import Signature
+from solders.system_program import TransferParams, transfer
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
+from bridge.minting import lookup
 from bridge.minting.minting import Minting
 from bridge.minting.outcome import PUT_OFF_MS
 from bridge.notices import NoticeKind
 from bridge.programs.mode import Facts, Order
 from bridge.programs.own import OwnMint
+from bridge.programs.packing import Packed
+from bridge.programs.signing import signed
 from bridge.programs.tokens import mint_to_checked
 from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState
 from bridge.solana.client import ClusterClient
@@ -338,6 +342,35 @@ async def test_a_guard_of_another_amount_holds_the_reading(mint: Mint) -> None:
     await minter.round()
     assert (await mint.row(key))["state"] == ReadingState.HELD, "looked at again, and not signed for"
     assert not await mint.attempts()
+
+
+async def test_a_guard_that_a_crowd_names_is_come_to_the_bottom_of(
+    mint: Mint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may name a guard's address, before it is made, too: it costs next to nothing."""
+    (key,) = await mint.accept(1)
+    await crowd(mint, mint.mode.guard(order_of(await mint.row(key))), 7)
+    minter = mint.minter()
+    await mint.until_minted(minter)
+    await forget(mint, await mint.rows())
+    monkeypatch.setattr(lookup, "_MOST_EXAMINED", 3)
+    for expected in ("retry", "retry", "minted"):
+        await minter.round()
+        assert await mint.states([key]) == [expected]
+        await mint.pass_slots(1, secs=PUT_OFF_MS / 1000)
+    await mint.check()
+
+
+async def crowd(mint: Mint, address: Pubkey, count: int) -> None:
+    """So many final transactions that name an address, and do nothing with it."""
+    for number in range(count):
+        payer = mint.signer.public
+        idle = transfer(TransferParams(from_pubkey=payer, to_pubkey=payer, lamports=number))
+        naming = Instruction(idle.program_id, idle.data, [*idle.accounts, AccountMeta(address, False, False)])
+        blockhash = await mint.rpc.latest_blockhash()
+        made = await signed(Packed((), (naming,), payer), blockhash.value, [mint.signer])
+        await mint.rpc.send(bytes(made))
+    await mint.pass_slots()
 
 
 async def test_a_guard_without_a_history_is_looked_at_again_later(mint: Mint, solana: SolanaServer) -> None:
