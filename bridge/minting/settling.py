@@ -250,6 +250,7 @@ class Settling:
             for row in waiting
             if row["_id"] in rows and rows[row["_id"]]["state"] == ReadingState.MINTED
         ]
+        self._context.measures.transactions[document["state"]] += 1
         self._context.measures.minted(minted, self._context.now_ms())
         for row in minted:
             self._context.tell(minted_notice(row, Signature.from_bytes(row["attempt"]), row["slot"]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState
 from bridge.solana.client import ClusterClient
 from bridge.solana.rpc import SeenSignature
 from config.errors import BadRequest, ErrorCode, MetawattError
-from store.port import Delete, Insert
+from store.port import Conflict, Delete, Insert
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import FINAL_SLOTS, Mint, NoLease, order_of
 
@@ -463,6 +465,25 @@ async def test_the_event_processor_may_be_late_or_find_what_was_given_up(mint: M
     seen = await mint.rpc.transaction(Signature.from_bytes(attempt["_id"]))
     assert seen is not None
     assert order_of(await mint.row(key)).key in mint.mode.minted([order_of(await mint.row(key))], seen)
+
+
+async def test_an_end_is_counted_whoever_saw_it_first(mint: Mint) -> None:
+    await mint.accept(1)
+    minter = mint.minter()
+    await minter.start()
+    async with asyncio.timeout(20):
+        while not (attempts := await mint.attempts()):
+            await asyncio.sleep(0.01)
+        while not minter.measures.transactions["sent"]:
+            await asyncio.sleep(0.01)
+        await mint.pass_slots()
+        with suppress(Conflict):
+            await confirm(mint, minter, attempts[0]["_id"])
+        while not minter.measures.readings["minted"]:
+            await asyncio.sleep(0.01)
+    assert minter.measures.transactions["final"] == 1
+    await minter.stop()
+    await mint.check()
 
 
 async def confirm(mint: Mint, minter: Minting, signature: bytes) -> int:
