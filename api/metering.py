@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from api.health import Finding, HealthCheck
@@ -41,6 +42,16 @@ def make_metering(
     return Metering(settings, store, now_ms, _solana(settings, own_host, port), relay=relay, primary=primary)
 
 
+def minting_key_path(settings: Settings) -> Path:
+    """Where the minting key is kept."""
+    return settings.solana.key_file or settings.node.data_dir / KEY_FILE
+
+
+def makes_minting_key(settings: Settings) -> bool:
+    """Whether a minting key that is missing is made at the start."""
+    return settings.node.network == "dev" and settings.solana.key_file is None
+
+
 def _solana(settings: Settings, own_host: str, port: int) -> Solana | None:
     rpc_url, ws_url = settings.solana.rpc_url, settings.solana.ws_url
     if embeds_solana(settings):
@@ -48,8 +59,7 @@ def _solana(settings: Settings, own_host: str, port: int) -> Solana | None:
     if rpc_url is None:
         return None
     is_dev = settings.node.network == "dev"
-    own_key = settings.solana.key_file
-    signer = FileSigner.load(own_key or settings.node.data_dir / KEY_FILE, make=is_dev and own_key is None)
+    signer = FileSigner.load(minting_key_path(settings), make=makes_minting_key(settings))
     validator = settings.solana.rec_validator_key_file
     return Solana(
         rpc=ClusterClient(rpc_url, settings.solana.request_timeout_secs),

@@ -6,7 +6,7 @@ its way mean nothing with another one. The first connection writes them down; la
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ from bridge.records import CONFIG, reading_key
 from bridge.solana.rpc import SolanaRpc
 from config.errors import ErrorCode, MetawattError
 from config.settings import SolanaSettings
-from store.port import Insert, Store
+from store.port import Document, Insert, Store
 
 FAUCET_LAMPORTS: Final = 100 * 10**9
 """What a minting key of the dev network begins with: enough for some hundred thousand readings."""
@@ -48,10 +48,10 @@ class AnotherCluster(MetawattError):
 
 
 @dataclass(frozen=True, slots=True)
-class Connecting:
-    """`makes_mint` on the dev network: the faucet pays, and the mint is made where none is set."""
+class Way:
+    """The way to mint that the settings tell. `makes_mint` on the dev network: the faucet pays, and the mint is
+    made where none is set."""
 
-    store: Store
     rpc: SolanaRpc
     signer: Signer
     co_signers: Sequence[Signer]
@@ -59,13 +59,10 @@ class Connecting:
     decimals: int
     makes_mint: bool
 
-    async def mode(self) -> MintMode:
-        """The way to mint, on a cluster and a mint that were checked. Raises `Unavailable` while the cluster does
-        not answer, `MintUnusable` or `AnotherCluster` when it is not the one that was meant."""
-        genesis = await self.rpc.genesis_hash()
-        mode = await self._own(genesis) if self.settings.mint_mode == "own" else await self._energy_token(genesis)
-        await self._keep({"genesis": genesis, "mint": mode.mint, "guard": mode.guard(_PROBE)})
-        return mode
+    async def mode(self, genesis: Hash) -> MintMode:
+        """It, on a mint that was checked. Raises `Unavailable` while the cluster does not answer, `MintUnusable`
+        when the mint is not the one that was meant."""
+        return await self._own(genesis) if self.settings.mint_mode == "own" else await self._energy_token(genesis)
 
     async def _own(self, genesis: Hash) -> OwnMint:
         program, authority = _PROGRAMS[self.settings.token_program], self.signer.public
@@ -100,12 +97,41 @@ class Connecting:
     async def _check(self, mint: Pubkey, program: Pubkey, authority: Pubkey) -> None:
         await checked_mint(self.rpc, mint, token_program=program, decimals=self.decimals, authority=authority)
 
-    async def _keep(self, own: Mapping[str, Hash | Pubkey]) -> None:
-        row = {"_id": CLUSTER_KEPT, **{name: str(value) for name, value in own.items()}}
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """The first connection of a database, and every later one; the fields are those of `Way`."""
+
+    store: Store
+    rpc: SolanaRpc
+    signer: Signer
+    co_signers: Sequence[Signer]
+    settings: SolanaSettings
+    decimals: int
+    makes_mint: bool
+
+    async def mode(self) -> MintMode:
+        """The way to mint, on a cluster and a mint that were checked. Raises `Unavailable` while the cluster does
+        not answer, `MintUnusable` or `AnotherCluster` when it is not the one that was meant."""
+        genesis = await self.rpc.genesis_hash()
+        way = Way(self.rpc, self.signer, self.co_signers, self.settings, self.decimals, self.makes_mint)
+        mode = await way.mode(genesis)
+        row = cluster_row(genesis, mode)
         await self.store.commit([Insert(CONFIG, row, keep=True)])
-        kept = await self.store.get(CONFIG, CLUSTER_KEPT) or {}
-        for name, meant in _MEANT.items():
-            if kept.get(name) != row[name]:
-                raise AnotherCluster(
-                    f"The database belongs to another Solana {meant}, or start with a new database"
-                )
+        if told := another(await self.store.get(CONFIG, CLUSTER_KEPT) or {}, row):
+            raise AnotherCluster(told)
+        return mode
+
+
+def cluster_row(genesis: Hash, mode: MintMode) -> Document:
+    """What a database is held to, as it is kept in CONFIG."""
+    own = {"genesis": genesis, "mint": mode.mint, "guard": mode.guard(_PROBE)}
+    return {"_id": CLUSTER_KEPT, **{name: str(value) for name, value in own.items()}}
+
+
+def another(kept: Document, row: Document) -> str | None:
+    """What of `row` is another than the database was made with, and what to do; None when all is the same."""
+    for name, meant in _MEANT.items():
+        if kept.get(name) != row[name]:
+            return f"The database belongs to another Solana {meant}, or start with a new database"
+    return None
