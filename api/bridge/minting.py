@@ -110,7 +110,7 @@ class MintingHandler:
     # Routes
 
     def routes(self) -> tuple[Route, ...]:
-        return (*self._steering(), *self._watching())
+        return (*self._steering(), *self._asking(), *self._watching())
 
     def _steering(self) -> tuple[Route, ...]:
         return (
@@ -127,6 +127,10 @@ class MintingHandler:
                 body=ConfigChange,
             ),
             _trigger_route(self.trigger),
+        )
+
+    def _asking(self) -> tuple[Route, ...]:
+        return (
             _route(
                 "POST",
                 "/mint-from-reading",

@@ -54,7 +54,8 @@ def culprit_of(error: Any, transaction: VersionedTransaction, guards: Sequence[P
     """Which reading's instruction failed; `guards` are those of the readings, in their order.
 
     A reading's instructions lie together and begin where its guard is first named, so the bytes alone tell; what
-    lies before the first guard (compute budget) is nobody's.
+    lies before the first guard (compute budget) is nobody's. Only the making of a token account may lie before its
+    reading's guard (energy_token), and is then taken for the reading's before: what makes it fail is the payer's.
     """
     failed = failed_instruction(error)
     keys = transaction.message.account_keys
