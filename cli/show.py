@@ -6,11 +6,18 @@ import json
 import platform
 import sys
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
-from config.logging import mask_url
+from config.logging import mask_path, mask_url
 from config.manual import manual
 from config.settings import Settings
+
+_RENTED: Final = ("rpc_url", "ws_url")
+"""Addresses whose path may be a key."""
+
+
+_KEYED_URLS: Final = frozenset({"solana.rpc_url", "solana.ws_url"})
+"""Providers of Solana put the key of their customer into the URL's path or query."""
 
 
 def print_manual() -> None:
@@ -23,9 +30,17 @@ def print_settings(settings: Settings) -> None:
     for section, values in settings.model_dump(mode="json").items():
         sys.stdout.write(f"[{section}]\n")
         for name, value in values.items():
-            line = f"# {name} is not set" if value is None else f"{name} = {_toml(value)}"
+            shown = mask_path(value) if name in _RENTED and value is not None else value
+            line = f"# {name} is not set" if shown is None else f"{name} = {_toml(shown)}"
             sys.stdout.write(line + "\n")
         sys.stdout.write("\n")
+
+
+def _without_key(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.path.strip("/") or parts.query:
+        return f"{parts.scheme}://{parts.netloc}/{MASK}"
+    return url
 
 
 def _toml(value: Any) -> str:

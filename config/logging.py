@@ -1,6 +1,6 @@
 """Logs on standard error: JSON lines for machines or text for people, one set-up for the node and its libraries.
 
-Values under secret-looking keys are masked, and so are passwords in URLs.
+Values under secret-looking keys are masked, and so are passwords and keys in URLs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
+_URL_KEY = re.compile(r"([?&](?:api[-_]?key|key|token|access[-_]?token|secret|auth)=)[^&#\s]+", re.IGNORECASE)
+_URL_PATH = re.compile(r"(://[^/?#\s]+/)[^?#\s]+")
 _DEEPEST = 6
 
 
@@ -88,8 +90,15 @@ def _plain(value: Any) -> str:
 
 
 def mask_url(text: str) -> str:
-    """The text, with the password of every URL in it masked."""
-    return _URL_PASSWORD.sub(rf"\1:{MASK}@", text) if "://" in text else text
+    """The text, with the password of every URL in it masked, and the keys in its query."""
+    if "://" not in text:
+        return text
+    return _URL_KEY.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1:{MASK}@", text))
+
+
+def mask_path(url: str) -> str:
+    """A URL without its path, which is where those who rent servers out put keys."""
+    return _URL_PATH.sub(rf"\1{MASK}", mask_url(url))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

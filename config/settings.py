@@ -315,10 +315,14 @@ class SolanaSettings(Section):
     """The Solana cluster, the mint and GridTokenX's programs. Addresses and ids are base58."""
 
     rpc_url: str | None = Field(
-        None, description="JSON-RPC of the cluster. Default: the embedded cluster on the dev network, else none."
+        None,
+        pattern="^https?://[^/]",
+        description="JSON-RPC of the cluster. Default: the embedded cluster on the dev network, else none.",
     )
     ws_url: str | None = Field(
-        None, description="WebSocket of the cluster. Default: none; its notices only save waiting."
+        None,
+        pattern="^wss?://[^/]",
+        description="WebSocket of the cluster. Default: none; its notices only save waiting.",
     )
     request_timeout_secs: float = Field(10, gt=0, description="How long the cluster may take to answer.")
     key_file: Path | None = Field(

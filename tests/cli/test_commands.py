@@ -77,6 +77,27 @@ def test_settings_are_shown_as_toml_without_secrets(tmp_path):
     assert shown["storage"]["uri"].startswith("mongodb://u:")
 
 
+def test_the_key_in_the_address_of_a_cluster_is_no_sight_for_others():
+    """Who rents an RPC has his key in its path, or in its query."""
+    shown = metawatt(
+        "settings",
+        SOLANA_RPC_URL="https://rpc.example/v2/k3y?api-key=s3cret",
+        SOLANA_WS_URL="wss://rpc.example/?api-key=s3cret",
+    ).stdout
+    assert 'rpc_url = "https://rpc.example/[redacted]?api-key=[redacted]"' in shown
+    assert 'ws_url = "wss://rpc.example/?api-key=[redacted]"' in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SOLANA_RPC_URL", "wss://rpc.example"), ("SOLANA_WS_URL", "https://rpc.example"), ("SOLANA_RPC_URL", "h:1")],
+)
+def test_addresses_of_a_cluster_that_are_mixed_up_are_refused(name, value):
+    done = metawatt("settings", **{name: value})
+    assert done.returncode == 2
+    assert name in done.stderr
+
+
 def test_the_default_settings_as_shown_can_be_read_again(tmp_path):
     file = tmp_path / "metawatt.toml"
     file.write_text(metawatt("settings").stdout)

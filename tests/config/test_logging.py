@@ -106,5 +106,16 @@ def test_passwords_in_urls_are_masked():
     assert line["uri"] == f"mongodb://user:{MASK}@db:27017/n"
 
 
+@pytest.mark.parametrize("name", ["api-key", "apikey", "API_KEY", "key", "token", "access_token", "secret", "auth"])
+def test_keys_in_the_query_of_urls_are_masked(name):
+    line = json_line(lambda log: log.info("x", uri=f"https://rpc.example/v2?a=1&{name}=s3cret&b=2"))
+    assert line["uri"] == f"https://rpc.example/v2?a=1&{name}={MASK}&b=2"
+
+
+def test_what_is_no_key_stays_in_the_query():
+    uri = "mongodb://db/n?authSource=admin&retryWrites=true"
+    assert json_line(lambda log: log.info("x", uri=uri))["uri"] == uri
+
+
 def test_the_fields_own_tokens_are_no_secrets():
     assert json_line(lambda log: log.info("x", token="certificate", tokens=3))["token"] == "certificate"
