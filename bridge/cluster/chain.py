@@ -34,7 +34,9 @@ FINAL_SLOTS: Final = 31
 """A block is final so many slots after its own."""
 
 _RECENT_SLOTS: Final = 40
-_RESERVED_SLOTS: Final = 16
+RESERVED_SLOTS: Final = 16
+"""So many slots are reserved ahead at a time, and again when half of them are left: a slot is opened before the one
+before it is durable."""
 _SLOT_HASHES: Final = 512
 _TIMES: Final = 512
 _AGES: Final[dict[Commitment, int]] = {"processed": 0, "confirmed": 1, "finalized": FINAL_SLOTS}
@@ -165,13 +167,13 @@ class Chain:
         `is_last` is said when no other slot will be opened: then the next start goes on with the next slot.
         """
         tip, landed = self.slots.tip, self.recent.block(self.slots.tip)
-        must_reserve = tip >= self.header.reserved
+        must_reserve = tip + RESERVED_SLOTS // 2 >= self.header.reserved
         if not (landed or self._carried or must_reserve or is_last):
             return []
         root = self.slots.at_or_before(max(0, tip + 1 - FINAL_SLOTS))
         changed = self.undo.changed(self.header.root + 1, root)
         accounts = {address: self.account_at(address, root) for address in changed}
-        reserved = tip + _RESERVED_SLOTS if must_reserve else self.header.reserved
+        reserved = tip + RESERVED_SLOTS if must_reserve else self.header.reserved
         self.header = replace(self.header, root=max(root, self.header.root), reserved=tip if is_last else reserved)
         writes, self._carried = self._carried, []
         if landed:

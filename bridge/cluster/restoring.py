@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from bridge.cluster.chain import Chain
+from bridge.cluster.chain import RESERVED_SLOTS, Chain
 from bridge.cluster.envelope import Envelope
 from bridge.cluster.executed import Executed
 from bridge.cluster.journal import Journal
@@ -23,6 +24,8 @@ async def restored(journal: Journal, programs: Mapping[Pubkey, bytes], now_ms: N
     """The chain as the store has it, with a new slot open; a new chain where the store is empty."""
     header = await journal.open() or await journal.begin(now_ms() // 1000)
     tip = header.reserved + 1
+    header = replace(header, reserved=tip + RESERVED_SLOTS)
+    await journal.commit([header.write()])
     slots = Slots(header.genesis, tip, await journal.skipped())
     chain = Chain(header, slots, Runtime(programs), now_ms)
     await _read_accounts(chain, journal)

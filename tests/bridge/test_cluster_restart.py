@@ -17,6 +17,7 @@ from solders.signature import Signature
 
 from bridge.cluster.cluster import Cluster
 from bridge.cluster.executed import Executed
+from bridge.cluster.records import HEADER
 from config.errors import MetawattError
 from store.port import StoreUnavailable, Write
 from store.sqlite import SqliteStore
@@ -211,6 +212,34 @@ async def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
             history = await cluster.signatures_for(target, commitment="processed")
             assert cluster.account(target, "processed").lamports == len(history) * SOL // 1000
             assert cluster.account(target, "processed").lamports >= len(confirmed) * SOL // 1000
+
+
+class _WatchedStore(SqliteStore):
+    """A store that notes, before each commit, which slot is open and up to where slots are reserved durably."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.cluster: Cluster | None = None
+        self.noted: list[tuple[int, int]] = []
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        if self.cluster is not None:
+            header = await self.get(HEADER, "chain")
+            assert header is not None
+            self.noted.append((self.cluster.slot("processed"), header["reserved"]))
+        await super().commit(writes)
+
+
+async def test_no_slot_is_open_that_a_restart_would_open_again(tmp_path: Path) -> None:
+    store = _WatchedStore(tmp_path / "solana.db")
+    cluster = Cluster(store, network="dev", slot_ms=0, now_ms=Clock())
+    await cluster.open()
+    store.cluster = cluster
+    await cluster.advance(100)
+    store.cluster = None
+    await cluster.close()
+    assert store.noted
+    assert all(tip <= reserved for tip, reserved in store.noted)
 
 
 class _FullStore(SqliteStore):
