@@ -26,14 +26,14 @@ async def kept(registry: RegistryNode, **changes: object) -> dict[str, str]:
 async def test_what_no_topic_takes_any_more_is_refused(registry: RegistryNode) -> None:
     """The topics are those of the day on which it was signed, and the operator may host others since."""
     publish = await kept(registry, topics=["tm_metawatt_gc", "tm_metawatt_gc_peat"])
-    refused = (await registry.act(Kind.PUBLISH, publish, wait_secs=5)).action
+    refused = (await registry.act(Kind.PUBLISH, publish, wait_secs=30)).action
     assert refused.state is State.REJECTED, refused.state
     await registry.issue(5, 1)
 
 
 async def test_what_the_nodes_own_rules_refuse_is_refused(registry: RegistryNode) -> None:
     publish = await kept(registry, scripts=[b"", b""])
-    refused = (await registry.act(Kind.PUBLISH, publish, wait_secs=5)).action
+    refused = (await registry.act(Kind.PUBLISH, publish, wait_secs=30)).action
     assert refused.state is State.REJECTED, refused.state
     assert refused.error is not None and refused.error["code"] == "ERR_INTERNAL"
     await registry.issue(5, 1)
