@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 
 from config.errors import ErrorCode, MetawattError
 from config.settings import StorageSettings
-from store.mongodb import MongoStore
 from store.port import Store
 from store.sqlite import SqliteStore
 
@@ -29,17 +28,24 @@ def open_store(uri: str | None, data_dir: Path, settings: StorageSettings) -> St
     if scheme == "sqlite":
         return _sqlite(_sqlite_path(uri), settings)
     if scheme in ("mongodb", "mongodb+srv"):
-        return MongoStore(
-            uri,
-            _database_name(uri),
-            timeout_secs=settings.mongodb_timeout_secs,
-            flush_max_writes=settings.flush_max_writes,
-        )
+        return _mongodb(uri, settings)
     raise StorageUriInvalid(f"storage.uri must be sqlite:///PATH or mongodb://HOST/NAME, not {scheme or uri!r}")
 
 
 def _sqlite(path: Path, settings: StorageSettings) -> Store:
     return SqliteStore(path, cache_mib=settings.sqlite_cache_mib, flush_max_writes=settings.flush_max_writes)
+
+
+def _mongodb(uri: str, settings: StorageSettings) -> Store:
+    # The driver takes long to load, and most nodes have no use for it.
+    from store.mongodb import MongoStore  # noqa: PLC0415
+
+    return MongoStore(
+        uri,
+        _database_name(uri),
+        timeout_secs=settings.mongodb_timeout_secs,
+        flush_max_writes=settings.flush_max_writes,
+    )
 
 
 def _sqlite_path(uri: str) -> Path:
