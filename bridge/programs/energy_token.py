@@ -109,7 +109,7 @@ class MintGeneration(_EnergyTokenMint):
 
     It takes intervals that begin with a quarter of an hour, one reading a window: meters that measure more
     often are refused with `WindowMisaligned` for what begins elsewhere. The record says nothing of who minted
-    it, so that `recorded` must be compared with what was ordered.
+    it: its history does (bridge/minting/lookup.py). `recorded` reads the amount that it tells.
     """
 
     def guard(self, order: Order) -> Pubkey:
