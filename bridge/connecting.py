@@ -38,7 +38,7 @@ _MEANT: Final = {
     "mint": "mint: set solana.mint back",
     "guard": "minting key or mint_mode, under which the chain does not know what was minted before: set them back",
 }
-_PROGRAMS: Final = {"spl-token": TOKEN_PROGRAM_ID, "token-2022": TOKEN_2022_PROGRAM_ID}
+PROGRAMS: Final = {"spl-token": TOKEN_PROGRAM_ID, "token-2022": TOKEN_2022_PROGRAM_ID}
 
 
 class AnotherCluster(MetawattError):
@@ -65,7 +65,7 @@ class Way:
         return await self._own(genesis) if self.settings.mint_mode == "own" else await self._energy_token(genesis)
 
     async def _own(self, genesis: Hash) -> OwnMint:
-        program, authority = _PROGRAMS[self.settings.token_program], self.signer.public
+        program, authority = PROGRAMS[self.settings.token_program], self.signer.public
         return OwnMint(genesis, await self._mint(program), program, authority, self.decimals)
 
     async def _mint(self, program: Pubkey) -> Pubkey:

@@ -21,6 +21,7 @@ from cli.machine_checks import (
     check_node_key,
 )
 from cli.registry_checks import check_registry
+from cli.solana_checks import check_solana
 from cli.storage_checks import check_storage
 from config.load import SettingsInvalid
 from config.settings import Settings
@@ -57,6 +58,7 @@ async def examine(load: Callable[[], Settings], now_secs: Callable[[], float]) -
         await check_storage(settings),
         *await check_registry(settings),
         *await ChainChecks(settings, now_secs).run(),
+        *await check_solana(settings),
         check_address(settings),
     ]
 

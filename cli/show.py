@@ -16,10 +16,6 @@ _RENTED: Final = ("rpc_url", "ws_url")
 """Addresses whose path may be a key."""
 
 
-_KEYED_URLS: Final = frozenset({"solana.rpc_url", "solana.ws_url"})
-"""Providers of Solana put the key of their customer into the URL's path or query."""
-
-
 def print_manual() -> None:
     """Write docs/SETTINGS.md to standard output."""
     sys.stdout.write(manual())
@@ -34,13 +30,6 @@ def print_settings(settings: Settings) -> None:
             line = f"# {name} is not set" if shown is None else f"{name} = {_toml(shown)}"
             sys.stdout.write(line + "\n")
         sys.stdout.write("\n")
-
-
-def _without_key(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.path.strip("/") or parts.query:
-        return f"{parts.scheme}://{parts.netloc}/{MASK}"
-    return url
 
 
 def _toml(value: Any) -> str:
