@@ -200,19 +200,23 @@ class Metering:
 
     def _watching(self, solana: Solana, mode: MintMode, minting: Minting) -> EventProcessor:
         programs = self._programs()
+        programs_watched = [
+            Watched(name, address, Role.PROGRAM, from_start=False) for name, address in programs.items()
+        ]
         return EventProcessor(
             self._store,
             solana.rpc,
             solana.ws_url,
-            [
-                Watched("mint", mode.mint),
-                *(Watched(name, address, Role.PROGRAM, from_start=False) for name, address in programs.items()),
-            ],
+            [Watched("mint", mode.mint), *self._custody(), *programs_watched],
             self._now_ms,
             minting.wake,
             minting.confirmations,
             idls={address: idl(name) for name, address in programs.items()},
         )
+
+    def _custody(self) -> list[Watched]:
+        account = self._settings.solana.custody_account
+        return [] if account is None else [Watched("custody", Pubkey.from_string(account), Role.CUSTODY)]
 
     def _programs(self) -> dict[str, Pubkey]:
         """GridTokenX's programs, by their IDLs' names, where they are what mints."""

@@ -340,6 +340,9 @@ class SolanaSettings(Section):
         "own",
         description="Mint by the node's own authority, or by energy_token's mint_generation, mint_tokens_direct or mint_to_wallet.",
     )
+    custody_account: SolanaAddress | None = Field(
+        None, description="A token account of the operator's, whose movements are followed beside the mint's."
+    )
     registry_program_id: SolanaAddress = Field(
         "FcSd5x4X1nzJMKLZC4tMZXnQ1ipLrGsEfeoH8N4mvJX7", description="GridTokenX's registry program."
     )

@@ -17,7 +17,8 @@ from bridge.metering import Metering, Solana
 from bridge.programs.keys import FileSigner
 from bridge.records import BRIDGE_COLLECTIONS
 from bridge.solana.client import ClusterClient
-from config.settings import Settings
+from bridge.watching.follower import Role
+from config.settings import Settings, SolanaSettings
 from overlay.clock import system_now_ms
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import Mint
@@ -26,15 +27,27 @@ HALF_AN_HOUR_MS = 1_800_000
 
 
 @pytest.fixture
-async def metering(solana: SolanaServer, tmp_path: Path) -> AsyncIterator[Metering]:
+def custody() -> str:
+    return str(Keypair().pubkey())
+
+
+@pytest.fixture
+async def metering(solana: SolanaServer, tmp_path: Path, custody: str) -> AsyncIterator[Metering]:
     store = SqliteStore(tmp_path / "node.db")
     await store.open(BRIDGE_COLLECTIONS)
     reached = Solana(ClusterClient(solana.rpc_url), None, FileSigner(Keypair()), is_test=True)
-    metering = Metering(Settings(), store, system_now_ms, reached, relay=None, primary=True)
+    settings = Settings(solana=SolanaSettings(custody_account=custody))
+    metering = Metering(settings, store, system_now_ms, reached, relay=None, primary=True)
     await metering.start()
     yield metering
     await metering.stop()
     await store.close()
+
+
+async def connected(metering: Metering) -> None:
+    async with asyncio.timeout(20):
+        while not metering.is_connected:
+            await asyncio.sleep(0.05)
 
 
 async def checked(metering: Metering) -> dict[str, Checked]:
@@ -43,9 +56,7 @@ async def checked(metering: Metering) -> dict[str, Checked]:
 
 
 async def test_a_cluster_that_goes_away_is_told_in_words(metering: Metering, solana: SolanaServer) -> None:
-    async with asyncio.timeout(20):
-        while not metering.is_connected:
-            await asyncio.sleep(0.05)
+    await connected(metering)
     assert {one.finding.status for one in (await checked(metering)).values()} == {"ok"}
     await solana.stop()
     finding = (await checked(metering))["solana"].finding
@@ -69,3 +80,10 @@ async def test_readings_may_wait_while_nothing_is_to_be_minted(
     mint.clock.now_ms += 4 * HALF_AN_HOUR_MS
     assert (await minter.health.check_work()).status == "degraded"
     await mint.close()
+
+
+async def test_the_custody_account_is_watched_beside_the_mint(metering: Metering, custody: str) -> None:
+    await connected(metering)
+    standings = [one.watched for one in await metering.watching.standings()]
+    assert [(one.name, one.role) for one in standings] == [("mint", Role.MINT), ("custody", Role.CUSTODY)]
+    assert str(standings[1].address) == custody
