@@ -10,15 +10,19 @@ import jsonschema
 import pytest
 import yaml
 
+from api.metering import minting_key_path
 from config.environment import FILE_SUFFIX
+from config.load import load_settings
 from config.names import variables
+from config.settings import NodeSettings, SolanaSettings, TokenizationSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE = yaml.safe_load(COMPOSE_TEXT)
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 SERVICES = sorted(COMPOSE["services"])
-OWN_NAME = re.compile(r"\bMETAWATT_[A-Z0-9_]+")
+OWN_NAME = re.compile(r"\b(?:METAWATT|TOKENIZATION|SOLANA)_[A-Z0-9_]+")
+TOKENS_OF_ENERGY = re.compile(r"TOKENIZATION_|TOKEN_PROGRAM")  # no secrets
 
 
 def test_compose_follows_the_specification():
@@ -50,7 +54,7 @@ def test_secrets_come_by_file_and_are_declared():
         for secret in service.get("secrets", []):
             assert secret in COMPOSE["secrets"], name
         for variable, value in service.get("environment", {}).items():
-            if re.search(r"PASSWORD|URI|TOKEN|KEY", variable):
+            if re.search(r"PASSWORD|URI|TOKEN|KEY", TOKENS_OF_ENERGY.sub("", variable)):
                 assert variable.endswith("_FILE"), variable
                 assert value.startswith("/run/secrets/"), variable
                 assert value.removeprefix("/run/secrets/") in service["secrets"]
@@ -63,6 +67,26 @@ def test_no_secret_is_inside(file):
     text = (ROOT / file).read_text()
     assert not re.search(r"\b[0-9a-f]{32,}\b|\b[A-Za-z0-9+/]{40,}={0,2}\b", text)
     assert not re.search(r"(?i)(password|token|secret|key)\s*[:=]\s*['\"]?[a-z0-9]{8,}", text)
+
+
+def test_what_is_not_told_is_left_to_the_defaults():
+    """Compose hands over what `.env` does not have as empty, and the minting key's place is the volume."""
+    told = COMPOSE["services"]["node"]["environment"]
+    environ = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in told.items()}
+    del environ["METAWATT_STORAGE__URI_FILE"]
+    image = dict(re.findall(r"(METAWATT_\w+)=(\S+)", DOCKERFILE))
+    settings = load_settings(environ=image | environ)
+    assert settings.solana == SolanaSettings()
+    assert settings.tokenization == TokenizationSettings()
+    assert str(minting_key_path(settings)) == "/data/solana.json"
+    assert COMPOSE["services"]["node"]["volumes"] == ["node-data:/data"]
+
+
+def test_a_real_cluster_is_named_by_the_environment():
+    told = COMPOSE["services"]["node"]["environment"]
+    for name in ("SOLANA_RPC_URL", "SOLANA_WS_URL", "METAWATT_SOLANA__MINT", "TOKENIZATION_AUTO_MINT_ENABLED"):
+        assert told[name] == f"${{{name}:-}}"
+        assert name in (ROOT / "ops/README.md").read_text()
 
 
 def test_services_volumes_networks_and_files_exist():
@@ -85,8 +109,6 @@ def test_the_database_is_a_replica_set_that_is_initiated():
 
 
 def test_the_node_has_time_to_drain():
-    from config.settings import NodeSettings
-
     grace_secs = int(COMPOSE["services"]["node"]["stop_grace_period"].removesuffix("s"))
     assert grace_secs > NodeSettings().shutdown_secs
 
