@@ -29,6 +29,7 @@ from store.port import Document, Insert, Store
 
 FAUCET_LAMPORTS: Final = 100 * 10**9
 """What a minting key of the dev network begins with: enough for some hundred thousand readings."""
+MAINNET: Final = Hash.from_string("5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d")
 CLUSTER_KEPT: Final = "cluster"
 """The row of CONFIG with `genesis`, `mint` and `guard` (that of `_PROBE`), base58."""
 _PROBE: Final = Order(reading_key("", pda.WINDOW_MS), "", pda.WINDOW_MS, Pubkey.default(), 1)
@@ -66,15 +67,19 @@ class Way:
 
     async def _own(self, genesis: Hash) -> OwnMint:
         program, authority = PROGRAMS[self.settings.token_program], self.signer.public
-        return OwnMint(genesis, await self._mint(program), program, authority, self.decimals)
+        return OwnMint(genesis, await self._mint(genesis, program), program, authority, self.decimals)
 
-    async def _mint(self, program: Pubkey) -> Pubkey:
+    async def _mint(self, genesis: Hash, program: Pubkey) -> Pubkey:
         if self.settings.mint is not None:
             mint = Pubkey.from_string(self.settings.mint)
             await self._check(mint, program, self.signer.public)
             return mint
         if not self.makes_mint:
             raise MetawattError("Minting needs a mint: set solana.mint", ErrorCode.SETTINGS_INVALID)
+        if genesis == MAINNET:
+            raise MetawattError(
+                "The dev network makes no mint on mainnet-beta: set solana.mint", ErrorCode.SETTINGS_INVALID
+            )
         await fund(self.rpc, self.signer.public, FAUCET_LAMPORTS)
         return await create_mint(self.rpc, self.signer, token_program=program, decimals=self.decimals)
 

@@ -15,7 +15,7 @@ from spl.token.models import AuthorityType, SetAuthorityParams
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.connecting import AnotherCluster, Connecting
+from bridge.connecting import MAINNET, AnotherCluster, Connecting, Way
 from bridge.programs import pda
 from bridge.programs.energy_token import MintGeneration, MintToWallet
 from bridge.programs.keys import FileSigner
@@ -26,6 +26,7 @@ from bridge.programs.setup import create_mint, fund
 from bridge.programs.signing import signed
 from bridge.records import BRIDGE_COLLECTIONS
 from bridge.solana.client import ClusterClient
+from config.errors import MetawattError
 from config.settings import SolanaSettings
 from store.sqlite import SqliteStore
 
@@ -126,3 +127,12 @@ async def _grid(bench: Bench, signer: FileSigner) -> str:
     authority = pda.token_info(Pubkey.from_string(SolanaSettings().energy_token_program_id))
     await bench.hand_over(mint, TOKEN_2022_PROGRAM_ID, signer, authority)
     return str(mint)
+
+
+async def test_no_mint_is_made_on_mainnet(bench: Bench) -> None:
+    """A dev node that was pointed at it by mistake asks no faucet and spends nothing."""
+    signer = FileSigner(Keypair())
+    way = Way(bench.rpc, signer, (), SolanaSettings(), 9, makes_mint=True)
+    with pytest.raises(MetawattError, match="mainnet-beta"):
+        await way.mode(MAINNET)
+    assert await bench.rpc.balance(signer.public) == 0
