@@ -29,7 +29,7 @@ from bridge.minting.orders import order_of
 from bridge.minting.outcome import Outcome, minted_notice
 from bridge.minting.sending import Sending
 from bridge.programs.mode import Order
-from bridge.records import READINGS, AttemptState, ReadingState
+from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState
 from bridge.solana.rpc import SeenTransaction, Status
 from store.port import Document
 
@@ -97,7 +97,8 @@ class Settling:
 
     # Final
 
-    async def _finish(self, flights: Sequence[Flight]) -> None:
+    async def _finish(self, known: Sequence[Flight]) -> None:
+        flights = await self._unsettled(known)
         fetched = await asyncio.gather(*map(self._fetch, flights))
         ends = list[tuple[Flight, Outcome]]()
         for flight, seen in zip(flights, fetched, strict=True):
@@ -105,6 +106,17 @@ class Settling:
             if outcome is not None:
                 ends.append((flight, outcome))
         await self._conclude(ends)
+
+    async def _unsettled(self, flights: Sequence[Flight]) -> list[Flight]:
+        """Those that nobody has settled yet. Mostly the event processor is first: it hears of finality at once."""
+        stored = await self._context.store.get_many(ATTEMPTS, [flight.key for flight in flights]) if flights else {}
+        unsettled = list[Flight]()
+        for flight in flights:
+            if flight.key in stored and stored[flight.key]["open_ms"] is None:
+                await self._overtaken(flight)
+            else:
+                unsettled.append(flight)
+        return unsettled
 
     async def _fetch(self, flight: Flight) -> SeenTransaction | None:
         """None when the cluster does not have it at hand: it is asked again in the next round, and told of in

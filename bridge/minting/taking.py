@@ -105,7 +105,7 @@ class Taking:
             try:
                 order = order_of(row)
                 self._context.mode.guard(order)
-                self._pack([(order, Facts(has_destination=False, guard_lamports=0))])
+                self._pack([(order, Facts(has_destination=False, guard_lamports=0))], 1)
             except (ValueError, MetawattError) as error:
                 outcome.hold(row, f"no transaction can mint it: {error}")
         return bool(outcome.writes) and await self._context.conclude(outcome)
@@ -185,12 +185,20 @@ class Taking:
         anybody knowing which it was goes alone."""
         together = [each for each in ready if not rows[each[0].key].get("alone")]
         alone = [each for each in ready if rows[each[0].key].get("alone")]
-        filled = self._pack(together) + [one for each in alone for one in self._pack([each])]
-        return filled[: self._context.settings.max_transactions_per_batch]
+        most = self._context.settings.max_transactions_per_batch
+        filled = self._pack(together, most)
+        for each in alone[: most - len(filled)]:
+            filled += self._pack([each], 1)
+        return filled
 
-    def _pack(self, ready: Sequence[Ready]) -> list[Packed]:
-        payer = self._signers[0].public
-        return packed(self._context.mode, ready, payer, priority_micro_lamports=self._priority_micro_lamports)
+    def _pack(self, ready: Sequence[Ready], most: int) -> list[Packed]:
+        return packed(
+            self._context.mode,
+            ready,
+            self._signers[0].public,
+            priority_micro_lamports=self._priority_micro_lamports,
+            max_transactions=most,
+        )
 
     async def _flight(self, transaction: Packed, blockhash: Blockhash, rows: list[Document], batch: str) -> Flight:
         made = await signed(transaction, blockhash.value, self._signers)

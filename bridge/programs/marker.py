@@ -12,7 +12,6 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-import base58
 from solders.hash import Hash
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
@@ -22,11 +21,12 @@ from spl.memo.constants import MEMO_PROGRAM_ID
 
 from bridge.programs.instructions import Call
 from bridge.programs.mode import Order
+from bridge.programs.short58 import BYTES as _SEED_BYTES
+from bridge.programs.short58 import short58
 
 MARKER_RENT_LAMPORTS: Final = 890_880
 """What an empty account must hold to be exempt from rent; where a cluster asks for less, it may hold more."""
 
-_SEED_BYTES: Final = 16
 _ALLOCATE_WITH_SEED: Final = 9
 
 
@@ -44,7 +44,7 @@ class Marker:
         """Of the cluster, the mint, the meter and the interval; not of the amount."""
         hasher = self._hasher.copy()
         hasher.update(order.meter.encode() + order.interval_start_ms.to_bytes(8, "big"))
-        return base58.b58encode(hasher.digest()[:_SEED_BYTES]).decode()
+        return short58(hasher.digest()[:_SEED_BYTES])
 
     def address(self, order: Order) -> Pubkey:
         return Pubkey.create_with_seed(self._base, self.seed(order), MEMO_PROGRAM_ID)

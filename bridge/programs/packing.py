@@ -9,9 +9,9 @@ latest.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
@@ -48,21 +48,47 @@ class OrderTooLarge(MetawattError):
     default_code = ErrorCode.MINTING_FORBIDS
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """An instruction, and what it adds to a transaction's size: looked at once, however often it is tried."""
+
+    instruction: Instruction
+    keys: frozenset[Pubkey]
+    signers: frozenset[Pubkey]
+    body_bytes: int
+
+    @classmethod
+    def of(cls, instruction: Instruction) -> _Piece:
+        accounts, data_bytes = instruction.accounts, len(instruction.data)
+        keys = [meta.pubkey for meta in accounts]
+        signers = [key for key, meta in zip(keys, accounts, strict=True) if meta.is_signer]
+        body_bytes = 1 + _length_bytes(len(keys)) + len(keys) + _length_bytes(data_bytes) + data_bytes
+        return cls(instruction, frozenset((instruction.program_id, *keys)), frozenset(signers), body_bytes)
+
+
+_Ordered: TypeAlias = tuple[Order, list[_Piece]]
+
+
 def packed(
     mode: MintMode,
-    orders: Sequence[tuple[Order, Facts]],
+    orders: Iterable[tuple[Order, Facts]],
     payer: Pubkey,
     *,
     priority_micro_lamports: int = 0,
     max_orders: int = MAX_ORDERS,
+    max_transactions: int | None = None,
 ) -> list[Packed]:
-    """All orders, oldest first as they are given, in as few transactions as fit the rule above.
+    """The orders, oldest first as they are given, in as few transactions as fit the rule above; all of them, or
+    as many as `max_transactions` hold.
 
     Raises `OrderTooLarge` for an order that does not fit alone, and whatever `mode.instructions` raises.
     """
-    waiting = deque((order, mode.instructions(order, facts)) for order, facts in orders)
+    waiting = _Waiting(
+        (order, [_Piece.of(each) for each in mode.instructions(order, facts)]) for order, facts in orders
+    )
     found: list[Packed] = []
-    while waiting:
+    while (max_transactions is None or len(found) < max_transactions) and (first := waiting.take()) is not None:
+        waiting.put_back([first])
         load = _Load(mode, payer, priority_micro_lamports)
         _fill(load, waiting, max_orders)
         found.append(load.packed())
@@ -72,49 +98,56 @@ def packed(
 def transaction_bytes(instructions: Iterable[Instruction], payer: Pubkey) -> int:
     """The size of the signed legacy transaction with these instructions, which is two bytes smaller than the
     same of version 0 without lookup tables."""
-    size = _Size(payer)
-    for instruction in instructions:
-        size.add(instruction)
-    return size.total()
+    return _Size.of(payer).with_all([_Piece.of(each) for each in instructions]).total()
 
 
+class _Waiting:
+    """The orders that wait, in their order; what they are made of is found out as they are taken."""
+
+    def __init__(self, orders: Iterator[_Ordered]) -> None:
+        self._orders = orders
+        self._front: deque[_Ordered] = deque()
+
+    def take(self) -> _Ordered | None:
+        """The next one; None when there is none."""
+        return self._front.popleft() if self._front else next(self._orders, None)
+
+    def put_back(self, orders: Sequence[_Ordered]) -> None:
+        """In front of the others."""
+        self._front.extendleft(reversed(orders))
+
+
+@dataclass(frozen=True, slots=True)
 class _Size:
     """Counts what serialisation will write, without serialising."""
 
-    def __init__(self, payer: Pubkey) -> None:
-        self._keys = {payer}
-        self._signers = {payer}
-        self._instructions = 0
-        self._body_bytes = 0
+    keys: frozenset[Pubkey]
+    signers: frozenset[Pubkey]
+    instructions: int = 0
+    body_bytes: int = 0
 
-    def add(self, instruction: Instruction) -> None:
-        accounts, data_bytes = instruction.accounts, len(instruction.data)
-        self._keys.add(instruction.program_id)
-        self._keys.update(meta.pubkey for meta in accounts)
-        self._signers.update(meta.pubkey for meta in accounts if meta.is_signer)
-        self._instructions += 1
-        self._body_bytes += (
-            1 + _length_bytes(len(accounts)) + len(accounts) + _length_bytes(data_bytes) + data_bytes
+    @classmethod
+    def of(cls, payer: Pubkey) -> _Size:
+        return cls(frozenset((payer,)), frozenset((payer,)))
+
+    def with_all(self, pieces: Sequence[_Piece]) -> _Size:
+        return _Size(
+            self.keys.union(*[piece.keys for piece in pieces]),
+            self.signers.union(*[piece.signers for piece in pieces]),
+            self.instructions + len(pieces),
+            self.body_bytes + sum([piece.body_bytes for piece in pieces]),
         )
 
-    def with_all(self, instructions: Iterable[Instruction]) -> _Size:
-        other = _Size.__new__(_Size)
-        other._keys, other._signers = set(self._keys), set(self._signers)
-        other._instructions, other._body_bytes = self._instructions, self._body_bytes
-        for instruction in instructions:
-            other.add(instruction)
-        return other
-
     def total(self) -> int:
-        signers, keys = len(self._signers), len(self._keys)
+        signers, keys = len(self.signers), len(self.keys)
         return (
             _length_bytes(signers)
             + _SIGNATURE_BYTES * signers
             + _HEADER_AND_BLOCKHASH_BYTES
             + _length_bytes(keys)
             + _KEY_BYTES * keys
-            + _length_bytes(self._instructions)
-            + self._body_bytes
+            + _length_bytes(self.instructions)
+            + self.body_bytes
         )
 
 
@@ -130,7 +163,7 @@ class _Load:
         self._mode = mode
         self._payer = payer
         self._priority = priority_micro_lamports
-        self._size = _Size(payer).with_all(with_priority((), priority_micro_lamports))
+        self._size = _Size.of(payer).with_all([_Piece.of(each) for each in with_priority((), self._priority)])
         self._instructions: list[Instruction] = []
         self._free_bytes = PACKET_BYTES
         self.orders: list[Order] = []
@@ -139,15 +172,17 @@ class _Load:
     def has_room(self) -> bool:
         return self._free_bytes >= _SMALLEST_ORDER_BYTES
 
-    def take(self, order: Order, instructions: Sequence[Instruction]) -> bool:
+    def take(self, order: Order, pieces: Sequence[_Piece]) -> bool:
         """Take the order if the transaction stays within a packet."""
-        added = [one for one in instructions if not self._is_there(one)]
+        added = [one for one in pieces if not self._is_there(one.instruction)]
         size = self._size.with_all(added)
-        total = size.with_all([self._mode.memo([*self.orders, order])]).total()
+        if size.total() > PACKET_BYTES:
+            return False
+        total = size.with_all([_Piece.of(self._mode.memo([*self.orders, order]))]).total()
         if total > PACKET_BYTES:
             return False
         self._size, self._free_bytes = size, PACKET_BYTES - total
-        self._instructions += added
+        self._instructions += [one.instruction for one in added]
         self.orders.append(order)
         return True
 
@@ -160,13 +195,16 @@ class _Load:
         return Packed(tuple(self.orders), tuple(with_priority(whole, self._priority)), self._payer)
 
 
-def _fill(load: _Load, waiting: deque[tuple[Order, list[Instruction]]], max_orders: int) -> None:
+def _fill(load: _Load, waiting: _Waiting, max_orders: int) -> None:
     """Take from `waiting` by the rule; those that were passed by stay in front, in their order."""
-    passed: list[tuple[Order, list[Instruction]]] = []
-    while waiting and load.has_room and len(load.orders) < max_orders and len(passed) < LOOKAHEAD:
-        order, instructions = waiting.popleft()
-        if not load.take(order, instructions):
+    passed: list[_Ordered] = []
+    while load.has_room and len(load.orders) < max_orders and len(passed) < LOOKAHEAD:
+        if (ordered := waiting.take()) is None:
+            break
+        if not load.take(*ordered):
             if not load.orders:
-                raise OrderTooLarge(f"The mint of a reading of meter {order.meter} exceeds {PACKET_BYTES} bytes")
-            passed.append((order, instructions))
-    waiting.extendleft(reversed(passed))
+                raise OrderTooLarge(
+                    f"The mint of a reading of meter {ordered[0].meter} exceeds {PACKET_BYTES} bytes"
+                )
+            passed.append(ordered)
+    waiting.put_back(passed)

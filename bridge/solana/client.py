@@ -6,6 +6,7 @@ Answers are read from plain JSON, so that a transaction's error is kept as the c
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -29,6 +30,8 @@ from config.errors import Unavailable
 
 STATUSES_PER_CALL: Final = 256
 ACCOUNTS_PER_CALL: Final = 100
+REMEMBERED: Final = 512
+"""Final transactions that were asked for last: the minter and the event processor ask for the same ones."""
 
 _REFUSALS: Final = frozenset(
     {
@@ -51,6 +54,7 @@ class ClusterClient:
 
     def __init__(self, rpc_url: str, timeout_secs: float = 10) -> None:
         self._server = JsonRpc(rpc_url, timeout_secs)
+        self._final: OrderedDict[Signature, SeenTransaction] = OrderedDict()
 
     async def close(self) -> None:
         await self._server.close()
@@ -89,7 +93,10 @@ class ClusterClient:
     async def transaction(
         self, signature: Signature, commitment: Commitment = "finalized"
     ) -> SeenTransaction | None:
-        """See `SolanaRpc.transaction`. Another transaction than the one asked for is no answer."""
+        """See `SolanaRpc.transaction`. Another transaction than the one asked for is no answer. What is final stays
+        as it is, and is remembered for a while."""
+        if commitment == "finalized" and (known := self._final.get(signature)) is not None:
+            return known
 
         def seen(result: Any) -> SeenTransaction | None:
             if result is None:
@@ -100,7 +107,15 @@ class ClusterClient:
             return found
 
         config = {"encoding": "base64", "maxSupportedTransactionVersion": 0, **_at(commitment)}
-        return await self._ask("getTransaction", [str(signature), config], seen)
+        found = await self._ask("getTransaction", [str(signature), config], seen)
+        if commitment == "finalized" and found is not None:
+            self._remember(found)
+        return found
+
+    def _remember(self, transaction: SeenTransaction) -> None:
+        self._final[transaction.signature] = transaction
+        if len(self._final) > REMEMBERED:
+            self._final.popitem(last=False)
 
     async def signatures_for(
         self,

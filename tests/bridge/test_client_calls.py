@@ -325,6 +325,25 @@ async def test_fewer_answers_than_questions_are_none() -> None:
             await client.accounts([Pubkey.new_unique()] * 3)
 
 
+async def test_what_is_final_is_asked_for_once(cluster: Cluster, solana: SolanaServer, bench: Bench) -> None:
+    executed = await bench.must([memo("this one")])
+    other = await bench.must([memo("another one")])
+    await cluster.advance(2)
+    client = ClusterClient(solana.rpc_url, 5)
+    confirmed = await client.transaction(executed.signature, "confirmed")
+    assert await client.transaction(executed.signature) is None
+    await cluster.advance(40)
+    final = await client.transaction(executed.signature)
+    await solana.stop()
+    assert await client.transaction(executed.signature) is final
+    assert final == confirmed
+    with pytest.raises(Unavailable):
+        await client.transaction(executed.signature, "confirmed")
+    with pytest.raises(Unavailable):
+        await client.transaction(other.signature)
+    await client.close()
+
+
 async def test_another_transaction_than_asked_for_is_none(
     cluster: Cluster, solana: SolanaServer, bench: Bench
 ) -> None:

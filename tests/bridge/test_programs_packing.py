@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 
+import base58
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from bridge.programs.keys import FileSigner
 from bridge.programs.mode import Facts, Order
 from bridge.programs.own import OwnMint
 from bridge.programs.packing import LOOKAHEAD, PACKET_BYTES, OrderTooLarge, Packed, packed, transaction_bytes
+from bridge.programs.short58 import short58
 from bridge.programs.signing import signed
 from tests.bridge.programs_kit import BOTH_PROGRAMS, DECIMALS, GENESIS, Chain, order
 
@@ -164,3 +167,29 @@ def test_without_a_priority_fee_no_compute_budget_is_asked_for() -> None:
     assert paid.instructions[2:] == one.instructions
     assert transaction_bytes(paid.instructions, PAYER) - transaction_bytes(one.instructions, PAYER) == 52
     assert TOKEN_2022_PROGRAM_ID not in {instruction.program_id for instruction in one.instructions}
+
+
+def test_no_more_is_packed_than_a_batch_of_transactions_holds() -> None:
+    looked_at = []
+
+    def counted(orders: list[tuple[Order, Facts]]) -> Iterator[tuple[Order, Facts]]:
+        for each in orders:
+            looked_at.append(each)
+            yield each
+
+    orders = [(order(f"M{number}", wallet=wallet(number)), READY) for number in range(60)]
+    every = packed(MODE, orders, PAYER)
+    assert packed(MODE, counted(orders), PAYER, max_transactions=2) == every[:2]
+    assert len(looked_at) <= sum(len(each.orders) for each in every[:2]) + 2 * LOOKAHEAD
+    assert packed(MODE, orders, PAYER, max_transactions=0) == []
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 16))
+def test_base58_of_sixteen_bytes_is_anybodys(data: bytes, zeros: int) -> None:
+    padded = bytes(zeros) + data[zeros:]
+    assert short58(padded) == base58.b58encode(padded).decode()
+
+
+def test_base58_of_sixteen_bytes_takes_no_others() -> None:
+    with pytest.raises(ValueError, match="15 bytes, not 16"):
+        short58(bytes(15))
