@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.live import Live
 
 from api.solana.routes import PATH as SOLANA_PATH
+from bridge.simulator.balances import Token
 from bridge.simulator.books import Books
-from bridge.simulator.gateway import Gateway
+from bridge.simulator.gateway import Gateway, NotNow
 from bridge.simulator.opening import opening_of, token_of
 from bridge.simulator.plan import Plan
 from bridge.simulator.registering import register_all
@@ -27,11 +28,13 @@ from bridge.solana.rpc import SolanaRpc
 from cli.progress import bar
 from cli.registry.connecting import TOKEN_VARIABLE
 from cli.simulate_view import View, summary
-from config.errors import Unauthorized, Unavailable
+from config.errors import ErrorCode, Unauthorized, Unavailable
 from overlay.clock import system_now_ms
 
 _FRAMES_A_SEC: Final = 2
 _LOOK_SECS: Final = 2.0
+_PATIENCE: Final = 9
+"""How often a node that is not connected yet is asked again, which takes some seconds each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,18 @@ async def _books(
     """None where balances cannot be had: no cluster, or no word of the mint."""
     if rpc is None:
         return None
-    token = await token_of(gateway, rpc, around.mint)
+    token = await _token(gateway, rpc, around.mint)
     if token is None:
         return None
     return Books(rpc, token, doing.tally, await opening_of(gateway, rpc, token, wallets))
+
+
+async def _token(gateway: Gateway, rpc: SolanaRpc, mint: str | None) -> Token | None:
+    """The token; a node that has just started is given time to connect to its cluster."""
+    for _ in range(_PATIENCE):
+        try:
+            return await token_of(gateway, rpc, mint)
+        except NotNow as error:
+            if error.code is not ErrorCode.SOLANA_UNAVAILABLE:
+                raise
+    return await token_of(gateway, rpc, mint)

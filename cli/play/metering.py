@@ -4,9 +4,10 @@ whatever does not go as told ends the play."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from solana.exceptions import SolanaExceptionBase
@@ -94,12 +95,12 @@ class MeterStory:
 
     async def _token(self) -> dict[str, Any]:
         """The token, once the node is connected to its cluster."""
-        async with asyncio.timeout(_PATIENCE_SECS):
-            while True:
-                status, told = await self.client.ask("GET", "/api/token")
-                if status == 200:
-                    return told
-                await asyncio.sleep(_PAUSE_SECS)
+
+        async def connected() -> dict[str, Any] | None:
+            status, told = await self.client.ask("GET", "/api/token")
+            return told if status == 200 else None
+
+        return await _until(connected, "connected to Solana")
 
     async def _minted(self, meter: SmartMeter, measured: Sequence[Measured]) -> list[dict[str, Any]]:
         """The readings, once all of them are minted, for good."""
@@ -108,18 +109,11 @@ class MeterStory:
             "The node runs a Solana cluster of its own here, with the real token program, and polls often."
         )
         ids = [reading_id(reading_key(meter.serial, each.start_ms)) for each in measured]
-        try:
-            async with asyncio.timeout(_PATIENCE_SECS):
-                return [await self._when_minted(each) for each in ids]
-        except TimeoutError:
-            raise PlayFailed(f"not minted within {_PATIENCE_SECS:g} seconds") from None
+        return [await _until(partial(self._if_minted, each), "minted") for each in ids]
 
-    async def _when_minted(self, each: str) -> dict[str, Any]:
-        while True:
-            shown = await self._told("GET", f"/api/meters/readings/{each}", None, 200)
-            if shown["minted"]:
-                return shown
-            await asyncio.sleep(_PAUSE_SECS)
+    async def _if_minted(self, each: str) -> dict[str, Any] | None:
+        shown = await self._told("GET", f"/api/meters/readings/{each}", None, 200)
+        return shown if shown["minted"] else None
 
     def _show(self, measured: Sequence[Measured], minted: Sequence[dict[str, Any]], token: dict[str, Any]) -> None:
         rows = [
@@ -156,3 +150,15 @@ class MeterStory:
     def _expect(as_told: bool, what: str, seen: Any) -> None:
         if not as_told:
             raise PlayFailed(f"not as told ({what}): {seen}")
+
+
+async def _until(look: Callable[[], Awaitable[dict[str, Any] | None]], what: str) -> dict[str, Any]:
+    """What a look finds, as soon as it finds something."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECS):
+            while True:
+                if (found := await look()) is not None:
+                    return found
+                await asyncio.sleep(_PAUSE_SECS)
+    except TimeoutError:
+        raise PlayFailed(f"not {what} within {_PATIENCE_SECS:g} seconds") from None
