@@ -33,6 +33,7 @@ from bench.corpus import TOPICS, Corpus
 
 MAX_SECONDS = 600.0
 DRAIN_SECS = 10.0
+OK = (200, 201)
 _RECEIVE_BYTES = 1 << 18
 
 
@@ -50,18 +51,23 @@ class Outcome:
     first_error: str = ""
 
     @property
+    def ok(self) -> int:
+        """Answers of status 200 and 201."""
+        return sum(self.statuses[status] for status in OK)
+
+    @property
     def rate(self) -> float:
-        """Answers of status 200 a second."""
-        return self.statuses[200] / self.seconds if self.seconds else 0.0
+        """These, a second."""
+        return self.ok / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> dict[str, Any]:
         return {
             "rate": round(self.rate, 1),
             "seconds": round(self.seconds, 3),
             "sent": self.sent,
-            "ok": self.statuses[200],
+            "ok": self.ok,
             "admitted": self.admitted,
-            "errors": {str(status): n for status, n in self.statuses.items() if status != 200},
+            "errors": {str(status): n for status, n in self.statuses.items() if status not in OK},
             "broken": self.broken,
             "first_error": self.first_error,
             "answer_bytes": self.answer_bytes,
@@ -242,7 +248,7 @@ class Load:
         outcome.statuses[status] += 1
         outcome.answer_bytes += len(answer)
         outcome.admitted += b'"outputsToAdmit":[0' in answer
-        if status != 200 and not outcome.first_error:
+        if status not in OK and not outcome.first_error:
             outcome.first_error = answer.split(b"\r\n\r\n", 1)[-1][:300].decode(errors="replace")
         self._idle.append(connection)
 
@@ -290,7 +296,7 @@ def lookup_requests(limit: int) -> Iterator[bytes]:
     return cycle([http_request("/lookup", body, headers) for body in bodies])
 
 
-def _address(url: str) -> tuple[str, int]:
+def loopback(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or 80
 
@@ -324,7 +330,7 @@ def main() -> None:
     options = _parse_options()
     requests = _prepare(options)
     seconds = min(options.seconds, MAX_SECONDS)
-    load = Load(_address(options.url), options.connections)
+    load = Load(loopback(options.url), options.connections)
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,30 @@ def registry_node(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
+def metering_node(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A METAWATT node that takes readings, with its data in `folder`: on the dev network with its own embedded
+    cluster, unless `settings` (environment variables) say otherwise. It logs as by default."""
+    folder.mkdir(parents=True, exist_ok=True)
+    common = {
+        "METAWATT_NODE__PORT": "0",
+        "METAWATT_NODE__DATA_DIR": str(folder),
+        "METAWATT_LOG__FORMAT": "json",
+    }
+    command = [sys.executable, "-c", "from cli.main import main; main()", "serve"]
+    with _running("node", command, common | dict(settings or {}), folder / "node.log") as server:
+        yield server
+
+
+@contextmanager
+def solana_cluster(folder: Path) -> Iterator[Server]:
+    """`metawatt solana` with its chain in `folder`; JSON-RPC at its port, WebSocket one higher."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", "from cli.main import main; main()", "solana", "--port", "0"]
+    with _running("solana", [*command, "--data-dir", str(folder)], {}, None) as server:
+        yield server
+
+
+@contextmanager
 def peer(corpus: Corpus, folder: Path, arguments: Sequence[str] = ()) -> Iterator[Server]:
     """The TypeScript engine, with SQLite in `folder`."""
     install_peer()
@@ -190,8 +215,8 @@ def _running(name: str, command: list[str], settings: dict[str, str], log: Path 
 def _await_output(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("listening on "):
-            return int(line.split()[-1])
+        if line.startswith("listening on ") or line.split()[:1] == ["JSON-RPC"]:
+            return int(re.split("[ :]", line.strip())[-1])
     raise SystemExit(f"{process.args!r} did not start")
 
 
