@@ -18,9 +18,11 @@ from bench.chain_reader import Chain, RpcError
 GUST_SLOTS: Final = 80
 LATEST_SLOTS: Final = 145
 """A transaction that lands so late lands just before its blockhash is too old."""
-_DENIED_GUSTS: Final = 4
+_DENIED_GUSTS: Final = 5
 _DEEPEST: Final = 28
-_DENIED_AT_ONCE: Final = 12
+_DENIALS: Final = 4
+_DENIED_AT_ONCE: Final = 4
+"""Of the transactions that are not final at one moment."""
 
 
 @dataclass(slots=True)
@@ -50,9 +52,9 @@ class Weather:
                 plan["clear"] = True
             self._gusts += 1
             await self._count(await self.chain.call("dev_faults", plan))
-            if self.chance.random() < 0.6:
+            for _ in range(_DENIALS):
+                await asyncio.sleep(self._secs(GUST_SLOTS // _DENIALS))
                 await self._deny()
-            await asyncio.sleep(self._secs(GUST_SLOTS))
 
     def _plan(self) -> dict[str, Any]:
         draw = self.chance.uniform
@@ -69,9 +71,10 @@ class Weather:
         }
 
     async def _deny(self) -> None:
-        """Some of the newest transactions are not known to anybody for a while."""
-        newest = await self._newest()
-        chosen = self.chance.sample(newest, min(len(newest), self.chance.randint(1, _DENIED_AT_ONCE)))
+        """Some transactions that are not final yet are not known to anybody for a while: the first of a series of
+        gusts denies them for longer than their blockhashes live, and until they seem to have expired."""
+        fresh = await self._newest(but_final=True)
+        chosen = self.chance.sample(fresh, min(len(fresh), self.chance.randint(1, _DENIED_AT_ONCE)))
         if chosen:
             await self.chain.call("dev_notFound", {"signatures": chosen})
             self.counts["denied for long"] += len(chosen)
@@ -95,9 +98,12 @@ class Weather:
         self.counts["forked away"] += len(forked["vanished"])
         self.counts["landed again"] += len(forked["replayed"])
 
-    async def _newest(self) -> list[str]:
+    async def _newest(self, *, but_final: bool = False) -> list[str]:
         config = {"limit": 60, "commitment": "confirmed"}
-        return [each["signature"] for each in await self.chain.call("getSignaturesForAddress", self.mint, config)]
+        found = await self.chain.call("getSignaturesForAddress", self.mint, config)
+        return [
+            each["signature"] for each in found if not (but_final and each["confirmationStatus"] == "finalized")
+        ]
 
     async def _count(self, told: dict[str, Any]) -> None:
         for name, number in told["counts"].items():
