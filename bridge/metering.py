@@ -211,6 +211,7 @@ class Metering:
             self._now_ms,
             minting.wake,
             minting.confirmations,
+            turn=minting.turn,
             idls={address: idl(name) for name, address in programs.items()},
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +23,11 @@ from store.port import Conflict, Store, Write
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One minter's store, cluster, way to mint, lease and memory."""
+    """One minter's store, cluster, way to mint, lease and memory.
+
+    `turn` is held by whoever of this process settles final transactions, from the look at their rows to the commit:
+    the minter and the event processor do, of the same ones. Between processes the commits' own conditions decide.
+    """
 
     store: Store
     rpc: SolanaRpc
@@ -36,6 +41,7 @@ class Context:
     ground: Ground
     lookup: Lookup
     retry: RetryPolicy = field(init=False)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "retry", RetryPolicy.of(self.settings))

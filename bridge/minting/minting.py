@@ -120,6 +120,11 @@ class Minting(Desk):
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def turn(self) -> asyncio.Lock:
+        """Held while final transactions are settled; see `Context`."""
+        return self._context.turn
+
     # The background
 
     async def start(self) -> None:

@@ -99,13 +99,15 @@ class Settling:
 
     async def _finish(self, known: Sequence[Flight]) -> None:
         flights = await self._unsettled(known)
-        fetched = await asyncio.gather(*map(self._fetch, flights))
-        ends = list[tuple[Flight, Outcome]]()
-        for flight, seen in zip(flights, fetched, strict=True):
-            outcome = None if seen is None else await self._judged(flight, seen)
-            if outcome is not None:
-                ends.append((flight, outcome))
-        await self._conclude(ends)
+        fetched = dict(zip(flights, await asyncio.gather(*map(self._fetch, flights)), strict=True))
+        async with self._context.turn:
+            ends = list[tuple[Flight, Outcome]]()
+            for flight in await self._unsettled(flights):
+                seen = fetched[flight]
+                outcome = None if seen is None else await self._judged(flight, seen)
+                if outcome is not None:
+                    ends.append((flight, outcome))
+            await self._conclude(ends)
 
     async def _unsettled(self, flights: Sequence[Flight]) -> list[Flight]:
         """Those that nobody has settled yet. Mostly the event processor is first: it hears of finality at once."""

@@ -49,6 +49,7 @@ class Applier:
         idls: Mapping[Pubkey, Idl],
         on_final: OnFinal,
         counts: Counter[str],
+        turn: asyncio.Lock,
     ) -> None:
         self._store = store
         self._rpc = rpc
@@ -57,6 +58,7 @@ class Applier:
         self._idls = idls
         self._on_final = on_final
         self._counts = counts
+        self._turn = turn
         self._applied = _Recent()
         self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
 
@@ -77,8 +79,9 @@ class Applier:
             return 0
         seen = [each for each in fetched if each is not None]
         rows = await self._rows(seen)
-        writes = await self._writes(seen, rows, anew=anew)
-        await self._store.commit([*writes, *moved(len(fetched))])
+        async with self._turn:
+            writes = await self._writes(seen, rows, anew=anew)
+            await self._store.commit([*writes, *moved(len(fetched))])
         self._tell(entries[: len(fetched)], rows)
         return len(fetched)
 

@@ -55,7 +55,8 @@ class Standing:
 class EventProcessor:
     """Follows the addresses in `watched`. `wake` is called when something was applied, and at every hint of the
     WebSocket; `on_final` makes the writes that join the rows of a transaction. `idls` are those of the programs
-    whose events are kept as hints, by where they are deployed.
+    whose events are kept as hints, by where they are deployed. `turn` is held from `on_final` to the commit, so
+    that nobody else of this process changes meanwhile what its writes build upon.
 
     `counts`: applied, failed (on the chain), asked_again, gap, rounds by `round_…`, and rows by kind.
     """
@@ -72,6 +73,7 @@ class EventProcessor:
         *,
         idls: Mapping[Pubkey, Idl] | None = None,
         poll_secs: float = POLL_SECS,
+        turn: asyncio.Lock | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._store = store
@@ -81,7 +83,9 @@ class EventProcessor:
         self._poll_secs = poll_secs
         mints = [each.address for each in watched if each.role is Role.MINT]
         accounts = [each.address for each in watched if each.role is Role.CUSTODY]
-        applier = Applier(store, rpc, mints, frozenset(accounts), idls or {}, on_final, self.counts)
+        applier = Applier(
+            store, rpc, mints, frozenset(accounts), idls or {}, on_final, self.counts, turn or asyncio.Lock()
+        )
         self._followers = [Follower(store, rpc, each, applier, self.counts) for each in watched]
         self._replays = Replays(store, rpc, self._followers, now_ms)
         addresses = [each.address for each in watched]
