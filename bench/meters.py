@@ -47,6 +47,7 @@ from bridge.solana.client import ClusterClient
 
 BATCH = 500
 LONG_SECS = 1800
+LATENCY_CONNECTIONS = 128
 _SAMPLE = re.compile(r"^([a-z_]+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
@@ -287,7 +288,8 @@ def latency(options: argparse.Namespace, folder: Path) -> None:
     with running(folder, options.place, TOKENIZATION_POLLING_INTERVAL_SECS=poll_secs) as node:
         node.register()
         count = round(options.rate * options.seconds)
-        handed_in = node.load(count, 1, "--rate", options.rate, "--seconds", options.seconds)
+        pace = ("--rate", options.rate, "--seconds", options.seconds)
+        handed_in = node.load(count, 1, *pace, "--connections", LATENCY_CONNECTIONS)
         _await_minted(node, count, perf_counter())
         metrics = node.metrics()
         print(

@@ -35,6 +35,8 @@ from store.port import Document
 
 PAGE: Final = 256
 _FETCHES_AT_ONCE: Final = 16
+_AT_A_TIME: Final = 64
+"""Final transactions that are settled by one commit: others who write meanwhile wait for that long."""
 _RECENT_MS: Final = 60_000
 """Younger transactions are in every node's cache; a search of the whole history is asked for older ones."""
 
@@ -69,7 +71,8 @@ class Settling:
         known = [(flight, status) for flight, status in zip(flights, statuses, strict=True) if status is not None]
         final = [flight for flight, status in known if status.commitment == "finalized"]
         await self._see([each for each in known if each[1].commitment != "finalized"])
-        await self._finish(final)
+        for start in range(0, len(final), _AT_A_TIME):
+            await self._finish(final[start : start + _AT_A_TIME])
         await self._miss(missing, height)
 
     async def _statuses(self, flights: Sequence[Flight]) -> list[Status | None]:
