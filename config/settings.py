@@ -363,6 +363,50 @@ class SolanaSettings(Section):
     )
 
 
+class BridgeSettings(Section):
+    """The mirror between meter tokens on Solana and certificates on BSV."""
+
+    enabled: bool | None = Field(
+        None, description="Whether tokens and certificates cross. Default: on the dev network with meters, yes."
+    )
+    mode: Literal["lock", "burn"] = Field(
+        "lock",
+        description="Hold deposited tokens in custody, or (own mint only) burn them and mint them again for exits.",
+    )
+    key_file: Path | None = Field(
+        None,
+        description="File with the bridge's Solana key, which has custody, pays, and is the base of markers. Default: <data_dir>/bridge.json, made at first start on the dev network.",
+    )
+    custody_owner: SolanaAddress | None = Field(
+        None, description="An SPL multisig that owns the custody account. Default: the bridge's key itself."
+    )
+    member_key_files: tuple[Path, ...] = Field(
+        (), description="Keys of further members of multisigs that this node may sign with."
+    )
+    witness_rpc_urls: tuple[str, ...] = Field(
+        (), description="Further endpoints of the same cluster, each of which must tell the same of every source."
+    )
+    confirmations: int = Field(
+        6, ge=1, le=1000, description="Blocks that a transaction on BSV must have to be final, its own counted."
+    )
+    large_wh: int = Field(1_000_000, ge=1, description="A message of this many Wh and more is large.")
+    large_confirmations: int = Field(12, ge=1, le=1000, description="Confirmations that a large exit must have.")
+    large_delay_secs: float = Field(0, ge=0, description="How long a large message waits before it is carried out.")
+    limit_in_wh: int = Field(
+        0, ge=0, description="Wh that may cross to BSV in a window; more wait. 0 for no bound."
+    )
+    limit_out_wh: int = Field(0, ge=0, description="Wh that may cross to Solana in a window. 0 for no bound.")
+    limit_window_hours: float = Field(24, gt=0, description="The window in which a limit is refilled.")
+    lots_per_message: int = Field(
+        200, ge=1, le=1000, description="Readings that one deposit may be of; one of more is held."
+    )
+    issues_per_transaction: int = Field(
+        100, ge=1, le=1000, description="Certificates of the bridge in one transaction on BSV."
+    )
+    poll_secs: float = Field(0.25, gt=0, description="How often the bridge looks for what is due.")
+    parity_secs: float = Field(30, gt=0, description="How often parity is recomputed while the node runs.")
+
+
 class LiveSettings(Section):
     """Notices of readings and mints over WebSocket (`/ws`). Bounds are for each process that serves."""
 
@@ -417,6 +461,7 @@ class Settings(Section):
     meters: MeterSettings = Field(default_factory=MeterSettings)
     tokenization: TokenizationSettings = Field(default_factory=TokenizationSettings)
     solana: SolanaSettings = Field(default_factory=SolanaSettings)
+    bridge: BridgeSettings = Field(default_factory=BridgeSettings)
     live: LiveSettings = Field(default_factory=LiveSettings)
     dev: DevSettings = Field(default_factory=DevSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -1,7 +1,7 @@
-"""The right to mint, one holder at a time, with a fence that every commit of its holder carries.
+"""The right to mint, or to mirror, one holder at a time, with a fence that every commit of its holder carries.
 
-It saves work and keeps the chain tidy. That nothing is minted twice does not hang on it: two minters without a
-lease collide on the readings' states and on the guards on the chain.
+It saves work and keeps the chain tidy. That nothing is minted twice does not hang on it: two workers without a
+lease collide on the states of readings and messages, and on the guards on the chain.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ log = structlog.get_logger("metawatt.minting")
 
 
 class Lost(Exception):
-    """Another process mints now; what this one has under way is left to it."""
+    """Another process does this now; what this one has under way is left to it."""
 
 
 class Lease(Protocol):
-    """What the minter asks of its lease."""
+    """What a worker asks of its lease."""
 
     @property
     def term(self) -> int | None:
@@ -64,8 +64,9 @@ class _Held:
 class StoredLease:
     """The lease of a store. A holder that does not renew it within `TERM_MS` loses it to whoever asks next."""
 
-    def __init__(self, store: Store, now_ms: NowMs, holder: str | None = None) -> None:
+    def __init__(self, store: Store, now_ms: NowMs, holder: str | None = None, *, name: str = NAME) -> None:
         self._store = store
+        self._name = name
         self._now_ms = now_ms
         self._holder = holder or str(uuid4())
         self._held: _Held | None = None
@@ -78,7 +79,7 @@ class StoredLease:
         now_ms = self._now_ms()
         if self._held is not None and now_ms < self._held.until_ms - TERM_MS * 2 // 3:
             return True
-        row = await self._store.get(LEASES, NAME)
+        row = await self._store.get(LEASES, self._name)
         left_ms = 0 if row is None else row["until_ms"] - now_ms
         if row is not None and row["holder"] != self._holder and 0 < left_ms <= TERM_MS + MOST_SKEW_MS:
             self._held = None
@@ -90,16 +91,16 @@ class StoredLease:
         is_renewed = row is not None and self._held is not None and row["fence"] == self._held.fence
         fence = 1 if row is None else row["fence"] if is_renewed else row["fence"] + 1
         term = {"holder": self._holder, "fence": fence, "until_ms": now_ms + TERM_MS}
-        write: Write = Insert(LEASES, {"_id": NAME, **term})
+        write: Write = Insert(LEASES, {"_id": self._name, **term})
         if row is not None:
-            write = Patch(LEASES, NAME, term, expect={"fence": row["fence"], "until_ms": row["until_ms"]})
+            write = Patch(LEASES, self._name, term, expect={"fence": row["fence"], "until_ms": row["until_ms"]})
         try:
             await self._store.commit([write])
         except Conflict:
             self._held = None
             return False
         if not is_renewed:
-            log.info("minting lease taken", fence=fence)
+            log.info("lease taken", lease=self._name, fence=fence)
         self._held = _Held(fence, now_ms + TERM_MS)
         return True
 
@@ -107,10 +108,10 @@ class StoredLease:
         if self._held is None:
             raise Lost
         fence = {"fence": self._held.fence}
-        return [Patch(LEASES, NAME, fence, expect=fence)]
+        return [Patch(LEASES, self._name, fence, expect=fence)]
 
     async def demand(self) -> None:
-        row = await self._store.get(LEASES, NAME)
+        row = await self._store.get(LEASES, self._name)
         if self._held is None or row is None or row["fence"] != self._held.fence:
             self._held = None
             raise Lost
@@ -122,6 +123,6 @@ class StoredLease:
             return
         expect = {"fence": held.fence, "holder": self._holder}
         try:
-            await self._store.commit([Patch(LEASES, NAME, {"until_ms": 0}, expect=expect)])
+            await self._store.commit([Patch(LEASES, self._name, {"until_ms": 0}, expect=expect)])
         except Conflict:
-            log.info("minting lease was lost before it was released", fence=held.fence)
+            log.info("lease was lost before it was released", lease=self._name, fence=held.fence)

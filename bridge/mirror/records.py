@@ -1,0 +1,106 @@
+"""What the mirror keeps, each collection declared once.
+
+    inbox       source event   what a chain showed, written in the commit that read the chain; becomes a message
+    messages    message id     one crossing each
+    lots        number         energy that came to tokens: of which reading, and how much of it is still a token
+    releases    signature      Solana transactions, stored before they are sent
+    issues      txid           BSV transactions of the bridge's own, until they are final
+    receipts    message id     the proof of a crossing that ended
+    audit       number         the hash-chained log
+    commands    id             what operators ask, carried out by whoever holds the lease
+    mirror      name           the log's head, the ledger, limits, pauses
+
+Nothing of a message that has ended is in a partial index, so that a million of them cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from store.port import Collection, Index
+
+INBOX: Final = Collection(
+    "bridge_inbox",
+    key="bytes",
+    fields={"lane": "text", "at_ms": "int"},
+    indexes=(Index("lane", ("lane", "at_ms"), partial=True),),
+)
+"""Key: the source event (`message.solana_event`, or the outpoint). `lane` is the direction while nobody made a
+message of it, then None. Of Solana: `kind`, `units`, `slot`, `block_time`, `memos`, `source` (token account, base58
+or None), `authority`, `readings` (keys). Of BSV: nothing more; the chain's own rows say it."""
+
+MESSAGES: Final = Collection(
+    "bridge_messages",
+    key="bytes",
+    fields={
+        "direction": "text",
+        "state": "text",
+        "seq": "int",
+        "lane": "text",
+        "due_ms": "int",
+        "open_ms": "int",
+        "source_tx": "bytes",
+        "destination_tx": "bytes",
+        "units": "int",
+    },
+    indexes=(
+        Index("seq", ("seq",)),
+        Index("state", ("state", "seq")),
+        Index("due", ("lane", "due_ms"), partial=True),
+        Index("open", ("open_ms", "direction", "state"), partial=True),
+        Index("source", ("source_tx",)),
+        Index("destination", ("destination_tx",), partial=True),
+    ),
+)
+"""`message.Message`. `facts`, by who writes them:
+
+    observing     in: slot, block_time, memos, source, authority, readings; out: token (attributes of the
+    certificate) validating    in: account_id, identity (hex, of a recipient without account), bearer; out: origin
+    (hex ids of the
+                  message that the certificate mirrors), range, owner (hex), previous (the locking key it had, hex)
+    accounting    accounted (True), lots ([number, units] each)
+    delivering    issuances ([issuance id, output index, Wh] each), marker (base58), slot, completion (txid hex)
+"""
+
+LOTS: Final = Collection(
+    "bridge_lots",
+    key="int",
+    fields={"free": "int", "reading": "bytes", "wallet": "text"},
+    indexes=(Index("free", ("free",), partial=True), Index("reading", ("reading",))),
+)
+"""Key: numbers in order. `free` is the number while some of it is a token still, then None. `reading`, `units`,
+`left`, `meter`, `device_id`, `account_id`, `interval_start_ms`, `interval_secs`, `from` (`mint`, or the hex id of
+the message that brought it back), `rev`."""
+
+RELEASES: Final = Collection(
+    "bridge_releases",
+    key="bytes",
+    fields={"open_ms": "int"},
+    indexes=(Index("open", ("open_ms",), partial=True),),
+)
+"""As `bridge.records.ATTEMPTS`, with `messages` in place of `readings`."""
+
+ISSUES: Final = Collection(
+    "bridge_issues",
+    key="bytes",
+    fields={"open_ms": "int"},
+    indexes=(Index("open", ("open_ms",), partial=True),),
+)
+"""Key: the txid as on the wire. `messages`, `purpose` (issue, refund, complete), `open_ms` until it is final."""
+
+RECEIPTS: Final = Collection("bridge_receipts", key="bytes", fields={})
+"""`receipt`: canonical JSON, bytes."""
+
+AUDIT: Final = Collection("bridge_audit", key="int", clustered=True)
+"""`book.entry_bytes`: `text` (canonical JSON), `hash` (32 B)."""
+
+COMMANDS: Final = Collection(
+    "bridge_commands", key="text", fields={"open_ms": "int"}, indexes=(Index("open", ("open_ms",), partial=True),)
+)
+"""`kind`, `arguments`, `by`, `open_ms` until it was carried out; then `answer` (JSON), or `error` ({code,
+message})."""
+
+MIRROR: Final = Collection("bridge_mirror", key="text")
+"""`head` (number, hash of the log's last entry), `ledger:<asset>`, `limit:<direction>`, `pause:<direction>`."""
+
+MIRROR_COLLECTIONS: Final = (INBOX, MESSAGES, LOTS, RELEASES, ISSUES, RECEIPTS, AUDIT, COMMANDS, MIRROR)
