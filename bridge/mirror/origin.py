@@ -3,7 +3,8 @@
     {"bridge": "gwx1", "message": <id, hex>, "chain": "solana:<genesis>", "asset": <mint>,
      "transaction": <signature>, "event": "<outer>.<inner>.<batch>"}
 
-Base58 as Solana writes it. Whether the books know the message is the accountant's to say: anybody may write anything.
+Base58 as Solana writes it. Whether the books know the message is the accountant's to say: anybody may write
+anything.
 """
 
 from __future__ import annotations

@@ -54,12 +54,14 @@ MESSAGES: Final = Collection(
 )
 """`message.Message`. `facts`, by who writes them:
 
-    observing     in: slot, block_time, memos, source, authority, readings; out: token (attributes of the
-    certificate) validating    in: account_id, identity (hex, of a recipient without account), bearer; out: origin
-    (hex ids of the
-                  message that the certificate mirrors), range, owner (hex), previous (the locking key it had, hex)
+    observing     in: slot, block_time, memos, source, authority, readings (keys, hex)
+                  out: nothing more; the token is read from the chain's rows
+    validating    in: account_id, or identity (hex) of a recipient that has no account here
+                  out: origin (hex id of the message that the certificate mirrors), issuance_id, range
+                  ([start, end]), owner (hex, the key that `exit.owner` binds a refund to), previous (hex, the key
+                  that the certificate was locked to before)
     accounting    accounted (True), lots ([number, units] each)
-    delivering    issuances ([issuance id, output index, Wh] each), marker (base58), slot, completion (txid hex)
+    delivering    issuances ([issuance id, output index, Wh] each), marker (base58), slot, completion (txid, hex)
 """
 
 LOTS: Final = Collection(
