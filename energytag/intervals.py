@@ -3,6 +3,10 @@
 A *series* is a device and an energy carrier. Within one, certificate numbers go on from 1 without a gap, in the
 order of issuance, and are never used again, also when they were withdrawn. Production intervals do not
 overlap; one that was withdrawn whole is free again.
+
+An interval of which the bridge issues is the bridge's, for good: tokens stand for its energy, whatever becomes of
+single certificates. It is claimed once, issued in as many parts as tokens come in, and by nobody else. How much of
+it may be certificates is not decided here, but by the bridge's lots.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from store.pages import pages
 from store.port import Document, Find, Insert, Patch, Reader, Write
 
 HOUR_MS: Final = 3_600_000
+BRIDGE: Final = "bridge"
+"""In the row of an interval that is the bridge's."""
 _SERIES_BYTES: Final = 16
 _OFFSET: Final = 2**62
 _PAGE: Final = 5000
@@ -61,6 +67,33 @@ def interval_row(
     }
 
 
+def bridge_row(series: bytes, interval: tuple[int, int]) -> Document:
+    """What says that an interval is the bridge's. It tells of no issuance: there may be many."""
+    return {
+        "_id": interval_key(series, interval[0]),
+        "end": interval[1],
+        "issuance_id": None,
+        "start": None,
+        "stop": None,
+        "action_id": "",
+        BRIDGE: True,
+    }
+
+
+def bridge_claim(series: bytes, interval: tuple[int, int]) -> list[Write]:
+    """Make an interval the bridge's, which it may be already; a `Conflict` when it is another's."""
+    row = bridge_row(series, interval)
+    return [
+        Insert(INTERVALS, row, keep=True),
+        Patch(INTERVALS, row["_id"], {BRIDGE: True}, expect={BRIDGE: True, "end": interval[1]}),
+    ]
+
+
+def is_bridges(row: Document) -> bool:
+    """Whether a guarded interval is the bridge's."""
+    return bool(row.get(BRIDGE))
+
+
 def start_of(row: Document) -> int:
     """The start of a guarded interval, epoch milliseconds."""
     return int.from_bytes(row["_id"][_SERIES_BYTES:], "big") - _OFFSET
@@ -71,7 +104,8 @@ class Series:
     """One series as a batch of plans sees it: as it is stored, then as each plan leaves it.
 
     `next` is the next number, `last_end_ms` a moment after which nothing is issued. `taken` are the intervals
-    that were issued before it and had to be read, and those that plans took, sorted.
+    that were issued before it and had to be read, and those that plans took, sorted; `bridged` are those of them
+    that are the bridge's.
     """
 
     key: bytes
@@ -79,6 +113,7 @@ class Series:
     next: int
     last_end_ms: int
     taken: list[tuple[int, int]] = field(default_factory=list)
+    bridged: set[tuple[int, int]] = field(default_factory=set)
     _read: tuple[int, int] | None = None
 
     @classmethod
@@ -96,21 +131,27 @@ class Series:
         lower, upper = interval_key(self.key, window[0] - HOUR_MS), interval_key(self.key, window[1])
         async for rows in pages(reader, INTERVALS, Find(lower=lower, upper=upper), _PAGE):
             found.update((start_of(row), row["end"]) for row in rows if row["action_id"] != own_action)
+            self.bridged.update((start_of(row), row["end"]) for row in rows if is_bridges(row))
         self.taken = sorted(found)
         self._read = window
 
     def copy(self) -> Series:
         """A series to plan on, which can be thrown away."""
-        return replace(self, taken=list(self.taken))
+        return replace(self, taken=list(self.taken), bridged=set(self.bridged))
 
-    def take(self, interval: tuple[int, int]) -> None:
-        """Claim an interval; `IssuedTwice` when it overlaps one that was issued or claimed."""
+    def take(self, interval: tuple[int, int], *, is_bridged: bool = False) -> None:
+        """Claim an interval; `IssuedTwice` when it overlaps one that was issued or claimed. The bridge may have one
+        again that is its own."""
+        if is_bridged and interval in self.bridged:
+            return
         place = bisect_left(self.taken, interval)
         before = self.taken[place - 1] if place else None
         after = self.taken[place] if place < len(self.taken) else None
         if (before is not None and before[1] > interval[0]) or (after is not None and after[0] < interval[1]):
             raise IssuedTwice
         self.taken.insert(place, interval)
+        if is_bridged:
+            self.bridged.add(interval)
         self.last_end_ms = max(self.last_end_ms, interval[1])
 
     def number(self, quantity: int, demanded: int | None = None) -> Range:

@@ -18,9 +18,18 @@ from certificates.issuance import draft
 from certificates.policy import Policy
 from certificates.ranges import Range
 from certificates.rules import against_capacity
+from certificates.token import Token
 from config.errors import BadRequest, ErrorCode
 from energytag.actions import Action
-from energytag.intervals import IssuedTwice, Series, WrongNumber, interval_row, load_series, series_key
+from energytag.intervals import (
+    IssuedTwice,
+    Series,
+    WrongNumber,
+    bridge_claim,
+    interval_row,
+    load_series,
+    series_key,
+)
 from energytag.plan import Holder, Issue, Made, Recorder, Scene
 from energytag.records import INTERVALS
 from store.port import Insert, Write
@@ -45,7 +54,8 @@ class CapacityExceeded(BadRequest):
 class IssueRequest:
     """A bundle to issue. `attributes` are those of EnergyTag without issuance id, status and range;
     `first_number` is what the caller expects, None for whatever comes next. `row` is for messages: which of
-    several bundles this is. `also` are further writes of the caller's for the token that is made."""
+    several bundles this is. `also` are further writes of the caller's for the token that is made. One that
+    `is_bridged` is part of an interval that is the bridge's, or becomes so; its `origin` must say so."""
 
     attributes: Mapping[str, Json]
     quantity: int
@@ -54,6 +64,7 @@ class IssueRequest:
     row: int | None = None
     extras: Mapping[str, Json] = field(default_factory=dict)
     also: Recorder | None = None
+    is_bridged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,7 @@ def _piece(request: IssueRequest, bundle: Bundle, series: Series, action: Action
     interval = bundle.period_ms
     with _named(request):
         try:
-            series.take(interval)
+            series.take(interval, is_bridged=request.is_bridged)
         except IssuedTwice:
             start, end = bundle.period
             raise IssuedTwice(
@@ -146,19 +157,23 @@ def _piece(request: IssueRequest, bundle: Bundle, series: Series, action: Action
                 f"{end.isoformat()}, or for part of it"
             ) from None
         numbers = series.number(request.quantity, request.first_number)
-    record = _recorder(series.key, interval, numbers, action.action_id, request.also)
+    record = _recorder(series.key, interval, numbers, action.action_id, request)
     return Issue(bundle, numbers, request.holder, record, request.extras)
 
 
 def _recorder(
-    series: bytes, interval: tuple[int, int], numbers: Range, action_id: str, also: Recorder | None
+    series: bytes, interval: tuple[int, int], numbers: Range, action_id: str, request: IssueRequest
 ) -> Callable[[Made], list[Write]]:
     """Guards the interval in the commit that issues it."""
 
+    def guard(token: Token) -> list[Write]:
+        if request.is_bridged:
+            return bridge_claim(series, interval)
+        return [Insert(INTERVALS, interval_row(series, interval, token.issuance_id, numbers, action_id))]
+
     def record(made: Made) -> list[Write]:
         assert made.token is not None
-        row = interval_row(series, interval, made.token.issuance_id, numbers, action_id)
-        return [Insert(INTERVALS, row), *(also(made) if also is not None else ())]
+        return [*guard(made.token), *(request.also(made) if request.also is not None else ())]
 
     return record
 
