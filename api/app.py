@@ -29,7 +29,6 @@ from api.health_routes import HealthHandler
 from api.lifecycle import Lifecycle, Phase
 from api.limits import Bodies, Gate, TokenBuckets
 from api.lookup import LookupHandler
-from api.metering import takes_readings
 from api.metrics import HttpMetrics
 from api.ports import Node
 from api.registry.actions import ActionsHandler
@@ -86,7 +85,7 @@ def _routes(
     ]
     if node.settings.registry.enabled:
         groups += _registry(node, bodies)
-    if takes_readings(node.settings):
+    if node.settings.takes_readings:
         groups += _metering(node, bodies)
     if node.dev_chain is not None:
         groups.append(DevChainHandler(node.dev_chain, bodies).routes())

@@ -22,16 +22,9 @@ RELAY_FOLDER: Final = "run"
 _WAITING: Final = "readings are taken, and wait"
 
 
-def takes_readings(settings: Settings) -> bool:
-    """Whether the node has meters: as it was told, else where Solana is to be had."""
-    if settings.meters.enabled is not None:
-        return settings.meters.enabled
-    return settings.node.network == "dev" or settings.solana.rpc_url is not None
-
-
 def embeds_solana(settings: Settings) -> bool:
     """Whether the node brings a cluster along."""
-    return settings.node.network == "dev" and settings.solana.rpc_url is None and takes_readings(settings)
+    return settings.node.network == "dev" and settings.solana.rpc_url is None and settings.takes_readings
 
 
 def make_metering(

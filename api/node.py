@@ -17,7 +17,7 @@ import structlog
 
 from api.background import Background
 from api.health import Finding, HealthCheck
-from api.metering import MeteringHealth, embeds_solana, make_metering, takes_readings
+from api.metering import MeteringHealth, embeds_solana, make_metering
 from api.registration import Registration
 from bridge.cluster.cluster import Cluster
 from bridge.cluster.rpc.service import Service
@@ -118,7 +118,7 @@ class Node:
         collections = [collection for service in services for collection in service.collections]
         if self.settings.registry.enabled:
             collections += REGISTRY_COLLECTIONS
-        if takes_readings(self.settings):
+        if self.settings.takes_readings:
             collections += BRIDGE_COLLECTIONS
         await self.store.open([*ENGINE_COLLECTIONS, *collections])
         if self.dev_chain is not None:
@@ -149,7 +149,7 @@ class Node:
         if self.settings.registry.enabled:
             self._registration = self._make_registration(self._verifier)
             await self._registration.start()
-        if takes_readings(self.settings):
+        if self.settings.takes_readings:
             await self._start_metering()
 
     async def _start_metering(self) -> None:

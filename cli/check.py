@@ -8,7 +8,6 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-from api.metering import takes_readings
 from bridge.audit import check_readings
 from cli.progress import bar
 from cli.stored import keyring_of, opened_store
@@ -46,7 +45,7 @@ async def _check(settings: Settings, console: Console) -> list[str]:
             faults += [*await check_invariants(store, move), *await check_partitions(store)]
         if settings.registry.enabled:
             faults += await _check_registry(settings, store)
-        if takes_readings(settings):
+        if settings.takes_readings:
             # energy_token's mint_generation succeeds without minting when it is asked again.
             faults += await check_readings(store, may_repeat=settings.solana.mint_mode == "generation")
         return faults

@@ -11,7 +11,7 @@ from solana.rpc.websocket_api import SolanaWsClient
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 
-from api.metering import embeds_solana, makes_minting_key, minting_key_path, takes_readings
+from api.metering import embeds_solana, makes_minting_key, minting_key_path
 from bridge.connecting import CLUSTER_KEPT, PROGRAMS, Way, another, cluster_row
 from bridge.minting.config import ConfigShelf, MintingConfig
 from bridge.programs.keys import FileSigner
@@ -47,7 +47,7 @@ class _Stored:
 
 async def check_solana(settings: Settings) -> list[Finding]:
     """What meters and minting need; one line where there is nothing to look at."""
-    if not takes_readings(settings):
+    if not settings.takes_readings:
         return [ok("meters", "no readings are taken: no Solana cluster is set, or meters.enabled is false")]
     if settings.solana.rpc_url is None and not embeds_solana(settings):
         cure = "Set solana.rpc_url; until then readings wait."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from api.metering import takes_readings
 from basket.keyring import Keyring
 from bridge.records import BRIDGE_COLLECTIONS
 from config.secrets import SecretUnusable, node_key_hex, node_key_path
@@ -29,7 +28,7 @@ async def opened_store(settings: Settings, services: Sequence[LookupService]) ->
     collections = [*ENGINE_COLLECTIONS, *(each for service in services for each in service.collections)]
     if settings.registry.enabled:
         collections += REGISTRY_COLLECTIONS
-    if takes_readings(settings):
+    if settings.takes_readings:
         collections += BRIDGE_COLLECTIONS
     await store.open(collections)
     try:

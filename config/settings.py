@@ -465,3 +465,18 @@ class Settings(Section):
     live: LiveSettings = Field(default_factory=LiveSettings)
     dev: DevSettings = Field(default_factory=DevSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+
+    @property
+    def takes_readings(self) -> bool:
+        """Whether the node has meters: as it was told, else where Solana is to be had."""
+        if self.meters.enabled is not None:
+            return self.meters.enabled
+        return self.node.network == "dev" or self.solana.rpc_url is not None
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether the node is a bridge: as it was told, else on the dev network, where it has meters and a
+        registry."""
+        if self.bridge.enabled is not None:
+            return self.bridge.enabled
+        return self.node.network == "dev" and self.takes_readings and self.registry.enabled

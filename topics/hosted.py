@@ -43,9 +43,12 @@ def policy_of(settings: Settings, node_identity: bytes) -> Policy:
     issuers = [_issuer(each) for each in topics.issuers]
     if settings.node.network == "dev":
         issuers.append(Issuer(node_identity, settings.node.name))
+    bridges = [_key(key) for key in topics.bridge_keys]
+    if settings.mirrors:
+        bridges.append(node_identity)
     return Policy(
         tuple(issuers),
-        frozenset(_key(key) for key in topics.bridge_keys),
+        frozenset(bridges),
         topics.accept_unissued,
         exact(topics.capacity_margin),
         {technology: exact(margin) for technology, margin in topics.technology_margins.items()},
