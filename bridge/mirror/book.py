@@ -102,7 +102,8 @@ class Page:
 
     def open(self, message: Message) -> Message:
         """A message comes into being; a `Conflict` at the commit when there is one of its id."""
-        message = replace(message, seq=self._head.number + 1, version=1)
+        number = self._head.number + 1
+        message = replace(message, seq=number, version=1, entries=(number,))
         self._edges.append(Edge(message.id, None, message.state, _opening(message)))
         self._changes[message.id] = Insert(MESSAGES, message.document())
         self.moved[message.id] = message
@@ -131,7 +132,7 @@ class Page:
         after = replace(
             message.with_facts(facts or {}), state=to, due_ms=due_ms, reason=reason, ended_ms=ended, **changes
         )
-        return self._changed(message, after)
+        return self._changed(message, after.told_in(self._head.number + 1))
 
     def hold(self, message: Message, code: Hold, text: str) -> Message:
         """Set it aside for a person."""

@@ -17,6 +17,8 @@ from store.port import Document
 
 UNITS_PER_WH: Final = 10**6
 """Base units of a token of 9 decimals, of which one is a kWh. A mint of other decimals is refused for mirroring."""
+MOST_ENTRIES: Final = 64
+"""A crossing without trouble has about ten; blocks that come and go may bring more."""
 _TAG: Final = b"gwx1"
 _REFUND_TAG: Final = b"refund"
 
@@ -62,6 +64,7 @@ class Message:
     `recipient` is a text: what the memo said, or the Solana address of the exit. `facts` are what was learnt on the
     way; who writes which is said in `records.py`. `attempt` counts destination transactions. `is_refund` once a
     refund is under way. `due_ms` is when the lane looks at it next, None while nothing is for the lane to do.
+    `entries` are the numbers of the log's entries that tell of it, the newest `MOST_ENTRIES`.
     """
 
     id: bytes
@@ -85,6 +88,7 @@ class Message:
     sent_ms: int | None = None
     ended_ms: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    entries: tuple[int, ...] = ()
 
     @property
     def wh(self) -> int:
@@ -104,6 +108,12 @@ class Message:
     def was_accounted(self) -> bool:
         """Whether it is entered in the books: a held message goes on accordingly."""
         return bool(self.facts.get("accounted"))
+
+    def told_in(self, entry: int) -> Message:
+        """With one more entry of the log that tells of it."""
+        if entry in self.entries[-1:]:
+            return self
+        return replace(self, entries=(*self.entries, entry)[-MOST_ENTRIES:])
 
     def with_facts(self, facts: Mapping[str, Any]) -> Message:
         return replace(self, facts={**self.facts, **facts})
@@ -140,6 +150,7 @@ class Message:
             "sent_ms": self.sent_ms,
             "ended_ms": self.ended_ms,
             "facts": dict(self.facts),
+            "entries": list(self.entries),
         }
 
     @classmethod
@@ -167,4 +178,5 @@ class Message:
             sent_ms=row["sent_ms"],
             ended_ms=row["ended_ms"],
             facts=row["facts"],
+            entries=tuple(row["entries"]),
         )
