@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from basket.keyring import Keyring
@@ -13,8 +14,9 @@ from energytag.ground import RegistryGround
 from energytag.queue import Outcome
 from energytag.records import ACCOUNTS, DEVICES
 from energytag.registry import Registry
+from overlay.lookup_service import LookupService
 from overlay.records import ENGINE_COLLECTIONS
-from store.port import Document, Put, Store
+from store.port import Collection, Document, Put, Store
 from tests.overlay.kit import Chain, Clock, Node
 from topics.hosted import policy_of
 
@@ -74,10 +76,17 @@ def readings(first: int, count: int, energy_wh: int = 1000) -> list[dict[str, An
 class RegistryNode:
     """An engine and a registry on one store."""
 
-    def __init__(self, chain: Chain, store: Store, clock: Clock, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        store: Store,
+        clock: Clock,
+        settings: Settings | None = None,
+        services: Sequence[LookupService] = (),
+    ) -> None:
         self.settings = settings or Settings()
         self.chain, self.store, self.clock = chain, store, clock
-        self.node = Node(chain, store, clock, settings=self.settings)
+        self.node = Node(chain, store, clock, settings=self.settings, services=services)
         self.keyring = Keyring(chain.issuer)
         self.treasury = EmbeddedTreasury(
             store,
@@ -100,9 +109,9 @@ class RegistryNode:
         )
         self.registry = Registry(ground, self.treasury, lambda _: ())
 
-    async def open(self) -> None:
+    async def open(self, *others: Collection) -> None:
         collections = [each for service in self.node.services for each in service.collections]
-        await self.store.open([*ENGINE_COLLECTIONS, *collections, *COLLECTIONS])
+        await self.store.open([*ENGINE_COLLECTIONS, *collections, *COLLECTIONS, *others])
         await self.node.headers.open()
         await self.node.headers.sync()
         await self.node.engine.open()

@@ -20,6 +20,7 @@ from overlay.engine import Engine, EngineLimits
 from overlay.envelope import parse_envelope
 from overlay.headers import HeaderChain
 from overlay.keys import PrivateKey
+from overlay.lookup_service import LookupService
 from overlay.pushdrop import lock
 from overlay.records import ENGINE_COLLECTIONS
 from overlay.steak import Steak
@@ -218,12 +219,13 @@ class Node:
         broadcasts: bool = True,
         broadcaster: Broadcaster | None = None,
         settings: Settings | None = None,
+        services: Sequence[LookupService] = (),
         **limits: Any,
     ) -> None:
         self.chain = chain
         self.store = store
         settings = settings or Settings()
-        self.services = hosted_lookup_services(settings)
+        self.services = [*hosted_lookup_services(settings), *services]
         self.headers = HeaderChain(store, DevSource(chain.dev), first_height=0, reorg_limit=10)
         self.verifier = Verifier(self.headers, VerifyLimits())
         self.engine = Engine(
