@@ -25,6 +25,7 @@ _UNKNOWN = (
     ErrorCode.ACTION_UNKNOWN,
     ErrorCode.METER_UNKNOWN,
     ErrorCode.READING_UNKNOWN,
+    ErrorCode.BRIDGE_MESSAGE_UNKNOWN,
 )
 _FORBIDDEN = (
     ErrorCode.NOT_BENEFICIARY,

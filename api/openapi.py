@@ -31,6 +31,7 @@ _TAGS: Final = {
     Tag.MATCHING: "Cancelled certificates against consumption.",
     Tag.WALLETS: "Certificates for wallets of the users' own.",
     Tag.METERS: "Smart meters, their signed readings, and the tokens that these become on Solana.",
+    Tag.BRIDGE: "The mirror between tokens on Solana and certificates on BSV, both ways.",
 }
 _INTRODUCTION: Final = """\
 An overlay node for granular energy certificates on the BSV blockchain.

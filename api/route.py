@@ -38,6 +38,7 @@ class Tag(StrEnum):
     MATCHING = "matching"
     WALLETS = "wallets"
     METERS = "meters"
+    BRIDGE = "bridge"
 
 
 class Access(StrEnum):
