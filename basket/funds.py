@@ -54,9 +54,10 @@ class Treasury(Protocol):
         """Satoshis for 1000 bytes."""
         ...
 
-    async def take(self, satoshis: int) -> Funding:
-        """Coins worth at least that, which nobody else is given until they come back or are spent.
-        `Unavailable(WALLET_EMPTY)` when there are none to be had."""
+    async def take(self, satoshis: int, spending: Sequence[bytes] = ()) -> Funding:
+        """Coins worth at least that, which nobody else is given until they come back or are spent; first those
+        of the outpoints in `spending`. `Unavailable(WALLET_EMPTY)` when there are none, or one of these is
+        not free."""
         ...
 
     def give_back(self, funding: Funding) -> None:

@@ -8,7 +8,7 @@ large coins stay whole for splitting.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -131,6 +131,19 @@ class Purse:
         for coin in chosen:
             self.hold(coin)
         return chosen
+
+    def take_these(self, outpoints: Sequence[bytes]) -> list[PurseCoin]:
+        """These very coins, now taken; none when one of them is not free."""
+        coins = [self._coins[each] for each in outpoints if each in self._coins and each not in self._taken]
+        if len(coins) < len(outpoints):
+            return []
+        for coin in coins:
+            self.hold(coin)
+        return coins
+
+    def worth_beyond_inputs(self, coins: Sequence[PurseCoin]) -> int:
+        """What coins bring that are spent beside another one."""
+        return sum(coin.satoshis - self._input_fee for coin in coins)
 
     def hold(self, coin: PurseCoin) -> None:
         """Take this very coin, which is free."""

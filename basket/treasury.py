@@ -132,13 +132,21 @@ class EmbeddedTreasury:
         """Satoshis for 1000 bytes."""
         return self._settings.fee_rate
 
-    async def take(self, satoshis: int) -> Funding:
+    async def take(self, satoshis: int, spending: Sequence[bytes] = ()) -> Funding:
         """See `Treasury.take`. Coins beyond the first also bring what their own inputs cost."""
         self._was_used = True
         if self._doubtful:
             await self._settle_doubts()
-        chosen = self._purse.take(satoshis) or await self._take_more(satoshis)
-        return Funding(tuple(coin.fund for coin in chosen))
+        named = self._purse.take_these(spending)
+        if len(named) < len(spending):
+            raise Unavailable("coins that must be spent once more are not free", ErrorCode.WALLET_EMPTY)
+        try:
+            lacking = satoshis - self._purse.worth_beyond_inputs(named)
+            chosen = [] if lacking <= 0 else self._purse.take(lacking) or await self._take_more(lacking)
+        except BaseException:
+            self.give_back(Funding(tuple(coin.fund for coin in named)))
+            raise
+        return Funding(tuple(coin.fund for coin in (*named, *chosen)))
 
     async def _take_more(self, satoshis: int) -> list[PurseCoin]:
         """Make coins out of larger ones, or have some paid in; those who come meanwhile wait and look again."""

@@ -54,11 +54,13 @@ def issue_draft(
     output_index: int,
     issuer_key: bytes,
     locking_key: bytes,
+    origin: Json = None,
     extras: Mapping[str, Json] | None = None,
 ) -> Token:
     """`issue`, of a `draft`: nothing is checked twice."""
     own = _own(issued, issuance_id_for(spends, output_index))
-    return Token(locking_key, Bundle({**checked.attributes, **own}), issued, issuer_key, extras=dict(extras or {}))
+    bundle = Bundle({**checked.attributes, **own})
+    return Token(locking_key, bundle, issued, issuer_key, origin=origin, extras=dict(extras or {}))
 
 
 def _own(issued: Range, issuance_id: str) -> dict[str, Json]:

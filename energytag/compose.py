@@ -126,7 +126,7 @@ class Forged(NamedTuple):
 
 def forge(piece: Issue, first_outpoint: bytes, index: int, keyring: Keyring) -> Forged:
     """Sign the issuance that stands at `index`."""
-    lock = lock_for(piece.holder, first_outpoint, index, keyring)
+    lock = _lock_of(piece, first_outpoint, index, keyring)
     token = _issued(piece, lock.owner_key, first_outpoint, index, keyring.identity)
     token = token.with_signature(keyring.sign_issuance(token.issuance_id, token.signed_text))
     script = pushdrop.lock(token.locking_key, encode_fields(token))
@@ -136,7 +136,15 @@ def forge(piece: Issue, first_outpoint: bytes, index: int, keyring: Keyring) -> 
 def made_of(piece: Issue, forged: Forged, first_outpoint: bytes, index: int, issuer: bytes) -> Made:
     """The output of an issuance that was signed."""
     token = _issued(piece, forged.owner_key, first_outpoint, index, issuer).with_signature(forged.signature)
+    if piece.owner_key:
+        return Made(bytes(36), token, forged.script)
     return Made(bytes(36), token, forged.script, piece.holder, Lock(forged.owner_key, forged.key_id, forged.sender))
+
+
+def _lock_of(piece: Issue, first_outpoint: bytes, index: int, keyring: Keyring) -> Lock:
+    if piece.owner_key:
+        return Lock(piece.owner_key, "", b"")
+    return lock_for(piece.holder, first_outpoint, index, keyring)
 
 
 def _issued(piece: Issue, owner_key: bytes, first_outpoint: bytes, index: int, issuer: bytes) -> Token:
@@ -147,6 +155,7 @@ def _issued(piece: Issue, owner_key: bytes, first_outpoint: bytes, index: int, i
         output_index=index,
         issuer_key=issuer,
         locking_key=owner_key,
+        origin=piece.origin,
         extras=piece.extras,
     )
 

@@ -2,8 +2,8 @@
 
 On stdin comes the node's key, 32 bytes, then requests. Frames on stdin and stdout are a u32 length and a body in
 msgpack: a request is the outpoint that input 0 spends, and for each issuance, in the order of the outputs, its
-attributes, first and last number, account, identity, whether that is custodial, and extras; the reply is a list of
-`compose.Forged`.
+attributes, first and last number, account, identity, whether that is custodial, extras, origin, and the key of a
+party outside; the reply is a list of `compose.Forged`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from energytag.compose import forge
 from energytag.plan import Holder, Issue
 from overlay.keys import PrivateKey
 
-Wire: TypeAlias = tuple[bytes, list[tuple[dict[str, Any], int, int, str, bytes, bool, dict[str, Any]]]]
+Wire: TypeAlias = tuple[bytes, list[tuple[dict[str, Any], int, int, str, bytes, bool, dict[str, Any], Any, bytes]]]
 _KEY_BYTES: Final = 32
 _NICENESS: Final = 5
 """The event loop comes first when cores are few."""
@@ -40,6 +40,8 @@ def encode_request(pieces: Sequence[Issue], first_outpoint: bytes) -> bytes:
                     piece.holder.identity,
                     piece.holder.is_custodial,
                     piece.extras,
+                    piece.origin,
+                    piece.owner_key,
                 )
                 for piece in pieces
             ],
@@ -62,9 +64,11 @@ def _issue(
     identity: bytes,
     is_custodial: bool,
     extras: dict[str, Any],
+    origin: Any,
+    owner_key: bytes,
 ) -> Issue:
     holder = Holder(account_id, identity, is_custodial)
-    return Issue(Bundle(attributes), Range(start, end), holder, lambda _: (), extras)
+    return Issue(Bundle(attributes), Range(start, end), holder, lambda _: (), extras, origin, owner_key)
 
 
 def _read_frame(stream: BinaryIO) -> bytes | None:

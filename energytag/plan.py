@@ -76,13 +76,16 @@ Recorder: TypeAlias = Callable[[Made], Sequence[Write]]
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """A bundle to issue: a draft (`certificates.issuance`), and the numbers that it is to have."""
+    """A bundle to issue: a draft (`certificates.issuance`), and the numbers that it is to have. `origin` is the
+    bridge message that it mirrors. The lock is `holder`'s, or the given `owner_key` of a party outside."""
 
     draft: Bundle
     issued: Range
     holder: Holder
     record: Recorder
     extras: Mapping[str, Json] = field(default_factory=dict)
+    origin: Json = None
+    owner_key: bytes = b""
 
     @property
     def outputs(self) -> int:

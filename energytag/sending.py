@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -24,6 +25,9 @@ from topics.names import CERTIFICATES, certificate_topics
 
 Alongside: TypeAlias = Callable[[str], Sequence[Write]]
 """Writes that join the admission, for the transaction's id in display hex."""
+Joining: TypeAlias = Callable[[Composed], AbstractAsyncContextManager[Sequence[Write]]]
+"""Entered when a transaction is signed, left when it was admitted or refused: gives the writes that join its
+admission."""
 Deliver: TypeAlias = Callable[[Made], Sequence[Write]]
 """Writes by which an output comes to a user's own wallet."""
 _REMEMBERED: Final = 1024
@@ -61,17 +65,36 @@ class Sender:
 
     async def send(self, run: Run, alongside: Alongside) -> tuple[Made, ...]:
         """Make a run's transaction and have it admitted; what it made, output by output."""
-        pieces = run.pieces
-        funding = await self._treasury.take(satoshis_for(pieces, self._treasury.fee_rate))
+        if run.shares[0].planned.plan.is_private:
+            return await self._keep(run, alongside)
+
+        def joining(composed: Composed) -> AbstractAsyncContextManager[Sequence[Write]]:
+            return nullcontext(alongside(composed.transaction.txid_hex))
+
+        return await self.send_pieces(run.pieces, run.topics, joining)
+
+    async def send_pieces(
+        self, pieces: Sequence[Piece], topics: Iterable[str], joining: Joining, spending: Sequence[bytes] = ()
+    ) -> tuple[Made, ...]:
+        """Make the transaction of some pieces, whoever wants them, and have it admitted; what it made, output by
+        output. `spending` are coins for fees, by outpoint, that it must spend."""
+        async with self._made(pieces, spending) as (composed, funding):
+            async with joining(composed) as beside:
+                await self._submit(pieces, topics, composed, funding, beside)
+            self._treasury.settle(funding, composed.change)
+        return composed.made
+
+    @asynccontextmanager
+    async def _made(
+        self, pieces: Sequence[Piece], spending: Sequence[bytes] = ()
+    ) -> AsyncIterator[tuple[Composed, Funding]]:
+        """A signed transaction, and the coins that pay for it: they are given back when the block fails."""
+        funding = await self._treasury.take(satoshis_for(pieces, self._treasury.fee_rate), spending)
         try:
-            composed = await self._compose(pieces, funding)
-            is_private = run.shares[0].planned.plan.is_private
-            await (self._keep if is_private else self._submit)(run, composed, funding, alongside)
+            yield await self._compose(pieces, funding), funding
         except BaseException:
             self._treasury.give_back(funding)
             raise
-        self._treasury.settle(funding, None if is_private else composed.change)
-        return composed.made
 
     async def _compose(self, pieces: Sequence[Piece], funding: Funding) -> Composed:
         treasury, keyring = self._treasury, self._ground.keyring
@@ -87,14 +110,21 @@ class Sender:
                 return made
         return lay_out(pieces, spent, self._ground.keyring)
 
-    async def _submit(self, run: Run, composed: Composed, funding: Funding, alongside: Alongside) -> None:
-        writes = self._writes(run.pieces, composed, funding, composed.change, alongside)
+    async def _submit(
+        self,
+        pieces: Sequence[Piece],
+        topics: Iterable[str],
+        composed: Composed,
+        funding: Funding,
+        beside: Sequence[Write],
+    ) -> None:
+        writes = self._writes(pieces, composed, funding, composed.change, beside)
 
         def checked(steak: Steak) -> Sequence[Write]:
-            check_admitted(steak, len(composed.made), _moves(run.pieces))
+            check_admitted(steak, len(composed.made), _moves(pieces))
             return writes
 
-        await self._ground.engine.submit(composed.beef, self.named(run.topics), alongside=checked)
+        await self._ground.engine.submit(composed.beef, self.named(topics), alongside=checked)
 
     async def submit_ready(self, ready: Ready, writes: Sequence[Write]) -> None:
         """Submit a transaction that was signed before, with writes that join its admission, or follow it where it
@@ -115,11 +145,15 @@ class Sender:
             await self._ground.store.commit(joining)
         self._treasury.settle(nothing, ready.change)
 
-    async def _keep(self, run: Run, composed: Composed, funding: Funding, alongside: Alongside) -> None:
+    async def _keep(self, run: Run, alongside: Alongside) -> tuple[Made, ...]:
         """Sign, but submit nothing: the change stays out of use until the transaction is published."""
-        writes = self._writes(run.pieces, composed, funding, None, alongside)
-        kept = keep_private(run.shares[0].planned.action, composed, self.named(run.topics))
-        await self._ground.store.commit([*writes, kept])
+        async with self._made(run.pieces) as (composed, funding):
+            beside = alongside(composed.transaction.txid_hex)
+            writes = self._writes(run.pieces, composed, funding, None, beside)
+            kept = keep_private(run.shares[0].planned.action, composed, self.named(run.topics))
+            await self._ground.store.commit([*writes, kept])
+            self._treasury.settle(funding, None)
+        return composed.made
 
     @staticmethod
     def named(topics: Iterable[str]) -> list[str]:
@@ -131,11 +165,11 @@ class Sender:
         composed: Composed,
         funding: Funding,
         change: FundCoin | None,
-        alongside: Alongside,
+        beside: Sequence[Write],
     ) -> list[Write]:
         # What an output brings may rest on what was decided, so the decision comes first.
         return [
-            *alongside(composed.transaction.txid_hex),
+            *beside,
             *self.output_writes(pieces, composed.made),
             *self._treasury.writes(funding, change),
         ]
