@@ -62,8 +62,12 @@ USERS: Final = Collection(
 ACCOUNTS: Final = Collection(
     "energytag_accounts",
     key="text",
-    fields={"organisation_id": "text", "name": "text"},
-    indexes=(Index("organisation", ("organisation_id",)), Index("name", ("name",))),
+    fields={"organisation_id": "text", "name": "text", "identity_key": "bytes"},
+    indexes=(
+        Index("organisation", ("organisation_id",)),
+        Index("name", ("name",)),
+        Index("identity", ("identity_key",), partial=True),
+    ),
 )
 MEMBERSHIPS: Final = Collection(
     "energytag_memberships",

@@ -66,7 +66,7 @@ def rows_of(
     rows: list[Document] = []
     for mint in mints:
         told = movements(seen, mint)
-        if problems := (*told.problems, *_too_large(told)):
+        if problems := (*told.problems, *too_large(told)):
             rows.append(common | _unexplained(seen, mint, told.supply_change, problems))
         else:
             rows += _movements(seen, told, watched, readings, common)
@@ -94,7 +94,7 @@ def memos(seen: SeenTransaction) -> list[str]:
     return found
 
 
-def _too_large(told: Movements) -> tuple[str, ...]:
+def too_large(told: Movements) -> tuple[str, ...]:
     """A mint with a supply of 2^63 base units and more is beyond what any sum here can hold."""
     amounts = (abs(told.supply_change), *(each.units for each in told.instructions))
     return ("Amounts of 2^63 base units and more",) if max(amounts) > INT64_MAX else ()
@@ -119,7 +119,7 @@ def _movements(
     common: Document,
 ) -> list[Document]:
     owners = {balance.account: balance.owner for balance in (*seen.pre_tokens, *seen.post_tokens)}
-    own = _readings_of(told.instructions, readings)
+    own = readings_by_mint(told.instructions, readings)
     rows = []
     for index, instruction in enumerate(told.instructions):
         account = _subject(instruction, watched)
@@ -155,7 +155,9 @@ def _subject(instruction: TokenInstruction, watched: Collection[Pubkey]) -> Pubk
     return next((side for side in sides if side in watched), sides[0])
 
 
-def _readings_of(instructions: Sequence[TokenInstruction], readings: Sequence[bytes]) -> dict[int, list[bytes]]:
+def readings_by_mint(
+    instructions: Sequence[TokenInstruction], readings: Sequence[bytes]
+) -> dict[int, list[bytes]]:
     """The readings of each mint, by the instruction's index: one each, or all of them where a mint was left
     out (as energy_token does with what it minted before) and nobody can say by order which is whose."""
     at = [index for index, each in enumerate(instructions) if each.kind is Kind.MINT] if readings else []

@@ -1,0 +1,166 @@
+"""Solana as the source of messages: `ports.Source`.
+
+The event processor reads final transactions alone, so a row of the inbox is final as far as the first endpoint
+goes; what remains is whether the witnesses tell the same, and who is to get how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from solders.signature import Signature
+
+from bridge.mirror.arrivals import arrivals
+from bridge.mirror.book import Page
+from bridge.mirror.ground import MirrorGround
+from bridge.mirror.memos import recipient_in
+from bridge.mirror.message import UNITS_PER_WH, Message, Reason, message_id
+from bridge.mirror.recipients import Recipients
+from bridge.mirror.states import Direction, Hold, Kind, State
+from bridge.mirror.witnesses import Opinion, Question, Verdict, Witnesses
+from bridge.solana.rpc import SeenTransaction
+from config.errors import Unavailable
+from store.port import Document
+
+_PATIENCE_SECS: Final = 1.0
+"""While witnesses are asked, nobody else writes into the book."""
+_EARLY_PATIENCE_SECS: Final = 5.0
+_SOONEST_MS: Final = 250
+_LATEST_MS: Final = 60_000
+
+
+class SolanaSource:
+    """Transfers into custody, burns, and our own mints for mirrored meters."""
+
+    def __init__(self, ground: MirrorGround) -> None:
+        self._ground = ground
+        self._recipients = Recipients(ground.store)
+        self._witnesses = Witnesses(ground.witnesses, ground.asset.genesis, ground.now_ms)
+
+    # From the inbox
+
+    async def observed(self, rows: Sequence[Document]) -> list[Message]:
+        messages = [self._message(row) for row in rows]
+        if self._witnesses:
+            # What they tell is remembered by their clients, so that `settle`, within a page, has it at hand.
+            await self._opinions(messages, _EARLY_PATIENCE_SECS)
+        return messages
+
+    def _message(self, row: Document) -> Message:
+        asset = self._ground.asset
+        event = row["_id"]
+        return Message(
+            id=message_id(
+                src_genesis=bytes(asset.genesis),
+                src_asset=bytes(asset.mint),
+                src_event=event,
+                dst_genesis=self._ground.bsv_genesis,
+                dst_recipient=row["recipient"].encode(),
+                units=row["units"],
+            ),
+            direction=Direction.IN,
+            kind=Kind(row["kind"]),
+            asset=asset.name,
+            units=row["units"],
+            source_tx=event[: Signature.LENGTH],
+            source_event=event,
+            recipient=row["recipient"],
+            created_ms=row["at_ms"],
+            facts=_facts(row),
+        )
+
+    # Is it final?
+
+    async def settle(self, messages: Sequence[Message], page: Page) -> None:
+        if not self._witnesses:
+            for message in messages:
+                page.move(message, State.SRC_FINAL, final_ms=message.created_ms)
+            return
+        opinions = await self._opinions(messages, _PATIENCE_SECS)
+        for message in messages:
+            _settled(message, opinions[message.id], page)
+
+    async def _opinions(self, messages: Sequence[Message], patience_secs: float) -> dict[bytes, Opinion]:
+        """The witnesses' word of each message, by its id."""
+        told = await self._told(messages)
+        now_ms = self._ground.now_ms()
+        read_ms = {message.source_tx: message.created_ms for message in messages}
+        questions = {
+            seen.signature: Question(seen, now_ms - read_ms[key]) for key, seen in told.items() if seen is not None
+        }
+        opinions = await self._witnesses.opinions(questions, patience_secs)
+        return {message.id: self._opinion(message, told, opinions) for message in messages}
+
+    async def _told(self, messages: Sequence[Message]) -> dict[bytes, SeenTransaction | None]:
+        """The sources as the first endpoint tells them now."""
+        found: dict[bytes, SeenTransaction | None] = {}
+        for key in dict.fromkeys(message.source_tx for message in messages):
+            try:
+                found[key] = await self._ground.rpc.transaction(Signature.from_bytes(key))
+            except Unavailable:
+                found[key] = None
+        return found
+
+    def _opinion(
+        self, message: Message, told: Mapping[bytes, SeenTransaction | None], opinions: Mapping[Signature, Opinion]
+    ) -> Opinion:
+        seen = told[message.source_tx]
+        if seen is None:
+            return Opinion(Verdict.WAIT, "the first endpoint does not tell")
+        known = [(each.event, each.units) for each in arrivals(seen, self._ground.asset)]
+        if (message.source_event, message.units) not in known:
+            return Opinion(Verdict.DISPUTED, "the first endpoint tells otherwise than when it was read")
+        return opinions[seen.signature]
+
+    # Whose is it?
+
+    async def validate(self, messages: Sequence[Message], page: Page) -> None:
+        found = await self._recipients.found(messages)
+        for message, recipient in zip(messages, found, strict=True):
+            reason = memo_fault(message) or (recipient if isinstance(recipient, Reason) else dust_fault(message))
+            if reason is not None:
+                page.hold(message, reason.code, reason.text)
+            elif not isinstance(recipient, Reason):
+                page.move(message, State.VALIDATED, facts=recipient.facts)
+
+
+def pace_ms(age_ms: int) -> int:
+    """How soon a message of that age is looked at again: it waits for longer, the longer it has waited."""
+    return max(_SOONEST_MS, min(age_ms // 4, _LATEST_MS))
+
+
+def memo_fault(message: Message) -> Reason | None:
+    """What is wrong with a deposit's memo: there must be exactly one of the bridge's. An automatic message has its
+    recipient from the reading's meter."""
+    texts = message.facts["memos"]
+    if message.kind is Kind.AUTOMATIC:
+        return None
+    if not texts:
+        return Reason(Hold.MEMO_MISSING, "the transaction has no memo gwx1:<recipient>")
+    if len(texts) > 1:
+        return Reason(Hold.MEMO_MALFORMED, "the transaction has several memos of the bridge's")
+    if not recipient_in(texts):
+        return Reason(Hold.MEMO_MALFORMED, "the memo names no recipient")
+    return None
+
+
+def dust_fault(message: Message) -> Reason | None:
+    """Certificates are of whole Wh."""
+    dust = message.units % UNITS_PER_WH
+    return Reason(Hold.DUST, f"{dust} base units are no whole Wh") if dust else None
+
+
+def _facts(row: Document) -> dict[str, object]:
+    same = ("slot", "block_time", "memos", "source", "authority")
+    return {**{name: row[name] for name in same}, "readings": [key.hex() for key in row["readings"]]}
+
+
+def _settled(message: Message, opinion: Opinion, page: Page) -> None:
+    match opinion.verdict:
+        case Verdict.AGREED:
+            page.move(message, State.SRC_FINAL, final_ms=page.now_ms)
+        case Verdict.DISPUTED:
+            page.hold(message, Hold.SOURCE_DISPUTED, opinion.text)
+        case Verdict.WAIT:
+            page.put_off(message, page.now_ms + pace_ms(page.now_ms - message.created_ms))
