@@ -26,8 +26,11 @@ INBOX: Final = Collection(
     indexes=(Index("lane", ("lane", "at_ms"), partial=True),),
 )
 """Key: the source event (`message.solana_event`, or the outpoint). `lane` is the direction while nobody made a
-message of it, then None. Of Solana: `kind`, `units`, `slot`, `block_time`, `memos`, `source` (token account, base58
-or None), `authority`, `readings` (keys). Of BSV: nothing more; the chain's own rows say it."""
+message of it, then None. Of Solana: `kind`, `units`, `slot`, `block_time`, `memos` (the bridge's that count for
+it), `recipient` (what the one memo says, or the account of the reading's meter; else empty), `source` (token
+account, base58 or None), `authority`, `readings` (keys).
+Of BSV: `address`, `issuance_id`, `units`, so that a message can be made without the chain's own rows, which an
+eviction may take."""
 
 MESSAGES: Final = Collection(
     "bridge_messages",
