@@ -14,7 +14,7 @@ from bridge.minting.orders import Ground
 from bridge.minting.outcome import Outcome
 from bridge.minting.retry import RetryPolicy
 from bridge.notices import Tell
-from bridge.programs.mode import MintMode
+from bridge.programs.mode import MintMode, Order
 from bridge.solana.rpc import SolanaRpc
 from config.settings import TokenizationSettings
 from overlay.clock import NowMs
@@ -38,8 +38,8 @@ class Context:
     tell: Tell
     measures: MintingMeasures
     flights: Flights
-    ground: Ground
-    lookup: Lookup
+    ground: Ground[Order]
+    lookup: Lookup[Order]
     retry: RetryPolicy = field(init=False)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -1,6 +1,6 @@
-"""A guard is there: which transaction made it, and did it mint what was ordered?
+"""A guard is there: which transaction made it, and did it pay what was ordered?
 
-Asked where the minter's own record falls short: an attempt that was given up and landed after all, another
+Asked where the own record of who pays falls short: an attempt that was given up and landed after all, another
 worker's, or one of before the database was lost. The guard's address is part of the minting transaction, so its
 history leads there.
 """
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias
 
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from bridge.programs.mode import MintMode, Order
+from bridge.programs.mode import Item, PayMode
 from bridge.records import ATTEMPTS
 from bridge.solana.rpc import SeenSignature, SolanaRpc
-from store.port import Reader
+from store.port import Collection, Reader
 
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 5
@@ -27,7 +27,7 @@ _MOST_REMEMBERED: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The final transaction that minted just what was ordered."""
+    """The final transaction that paid just what was ordered."""
 
     signature: Signature
     slot: int
@@ -44,18 +44,22 @@ Answer: TypeAlias = Found | Otherwise | None
 """None: the cluster does not tell enough yet."""
 
 
-class Lookup:
-    """Looks minting transactions up by their guards."""
+class Lookup(Generic[Item]):
+    """Looks paying transactions up by their guards. `attempts` are the collection of those signed here, by their
+    signatures."""
 
-    def __init__(self, reader: Reader, rpc: SolanaRpc, mode: MintMode) -> None:
+    def __init__(
+        self, reader: Reader, rpc: SolanaRpc, mode: PayMode[Item], attempts: Collection = ATTEMPTS
+    ) -> None:
         self._reader = reader
         self._rpc = rpc
         self._mode = mode
+        self._attempts = attempts
         self._others: OrderedDict[Pubkey, set[Signature]] = OrderedDict()
 
-    async def minting_of(self, order: Order) -> Answer:
-        """What minted an order whose guard is there. Where many others name the guard, some are looked at each
-        time, so that the one that made it is come to in the end."""
+    async def minting_of(self, order: Item) -> Answer:
+        """What paid an order whose guard is there. Where many others name the guard, some are looked at each time,
+        so that the one that made it is come to in the end."""
         guard = self._mode.guard(order)
         others = self._others_of(guard)
         candidates, is_whole = await self._candidates(guard, others)
@@ -68,11 +72,11 @@ class Lookup:
             if units == order.units:
                 return Found(seen.signature, seen.slot)
             if units is not None:
-                return Otherwise(f"{seen.signature} minted {units} base units, not {order.units}")
+                return Otherwise(f"{seen.signature} paid {units} base units, not {order.units}")
             others.add(candidate.signature)
         if others and is_whole:
             self._others.pop(guard, None)  # asked again by a person, all of it is looked at again
-            return Otherwise("the guard is there, and no transaction in its history minted the reading")
+            return Otherwise("the guard is there, and no transaction in its history paid what it is for")
         return None
 
     def _others_of(self, guard: Pubkey) -> set[Signature]:
@@ -88,7 +92,7 @@ class Lookup:
         store first, then the oldest. Anybody may name the address in any number of transactions."""
         listed, is_whole = await self._history(guard)
         listed = [each for each in listed if each.signature not in others]
-        ours = await self._reader.get_many(ATTEMPTS, [bytes(each.signature) for each in listed])
+        ours = await self._reader.get_many(self._attempts, [bytes(each.signature) for each in listed])
         listed.sort(key=lambda each: (bytes(each.signature) not in ours, each.slot))
         return listed[:_MOST_EXAMINED], is_whole and len(listed) <= _MOST_EXAMINED
 

@@ -1,15 +1,15 @@
-"""Readings as orders to mint, and the accounts that orders need."""
+"""Readings as orders to mint, and the accounts that orders, and other payments, need."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic
 
 from solders.pubkey import Pubkey
 
 from bridge.programs.destination import fault_of, is_missing
-from bridge.programs.mode import Facts, MintMode, Order, is_guard
+from bridge.programs.mode import Facts, Item, Order, PayMode, is_guard
 from bridge.solana.rpc import AccountState, SolanaRpc
 from overlay.clock import NowMs
 from store.port import Document
@@ -35,17 +35,17 @@ class Standing:
     fault: str | None = None
 
 
-class Ground:
+class Ground(Generic[Item]):
     """Looks accounts up, at finalized. Destinations that were found good are remembered for a while, at most until
     a transaction fails: their owners may give them away, or close them."""
 
-    def __init__(self, rpc: SolanaRpc, mode: MintMode, now_ms: NowMs) -> None:
+    def __init__(self, rpc: SolanaRpc, mode: PayMode[Item], now_ms: NowMs) -> None:
         self._rpc = rpc
         self._mode = mode
         self._now_ms = now_ms
         self._good_ms: dict[Pubkey, int] = {}
 
-    async def standings(self, orders: Sequence[Order]) -> list[Standing]:
+    async def standings(self, orders: Sequence[Item]) -> list[Standing]:
         """One for each order."""
         guards = [self._mode.guard(order) for order in orders]
         owners = {self._mode.destination(order): order.wallet for order in orders}
@@ -58,18 +58,18 @@ class Ground:
             for order, guard in zip(orders, found[: len(guards)], strict=True)
         ]
 
-    async def guarded(self, orders: Sequence[Order]) -> list[bool]:
+    async def guarded(self, orders: Sequence[Item]) -> list[bool]:
         """For each order whether its guard is there."""
         found = await self._rpc.accounts([self._mode.guard(order) for order in orders])
         return [is_guard(account) for account in found]
 
-    def doubt(self, orders: Sequence[Order]) -> None:
+    def doubt(self, orders: Sequence[Item]) -> None:
         """Ask for these orders' destinations again."""
         for order in orders:
             self._good_ms.pop(self._mode.destination(order), None)
 
     def _standing(
-        self, order: Order, guard: AccountState | None, destinations: Mapping[Pubkey, AccountState | None]
+        self, order: Item, guard: AccountState | None, destinations: Mapping[Pubkey, AccountState | None]
     ) -> Standing:
         destination = destinations.get(address := self._mode.destination(order))
         is_there = address not in destinations or not is_missing(destination)
@@ -79,13 +79,15 @@ class Ground:
             None if destination is None or not is_there else self._fault(destination, order.wallet),
         )
 
-    def _fault(self, account: AccountState, wallet: Pubkey) -> str | None:
+    def _fault(self, account: AccountState, wallet: Pubkey | None) -> str | None:
         return fault_of(account, wallet=wallet, mint=self._mode.mint, token_program=self._mode.token_program)
 
     def _is_known(self, destination: Pubkey) -> bool:
         return self._now_ms() - self._good_ms.get(destination, -FRESH_MS) < FRESH_MS
 
-    def _remember(self, found: Mapping[Pubkey, AccountState | None], owners: Mapping[Pubkey, Pubkey]) -> None:
+    def _remember(
+        self, found: Mapping[Pubkey, AccountState | None], owners: Mapping[Pubkey, Pubkey | None]
+    ) -> None:
         now_ms = self._now_ms()
         for address, account in found.items():
             self._good_ms.pop(address, None)

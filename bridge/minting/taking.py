@@ -180,7 +180,7 @@ class Taking:
                 self._context.flights.doubt()
         return is_stored
 
-    def _packed(self, ready: Sequence[Ready], rows: dict[bytes, Document]) -> list[Packed]:
+    def _packed(self, ready: Sequence[Ready], rows: dict[bytes, Document]) -> list[Packed[Order]]:
         """Transactions for one batch, the oldest readings first. One that has spoilt a transaction before without
         anybody knowing which it was goes alone."""
         together = [each for each in ready if not rows[each[0].key].get("alone")]
@@ -191,7 +191,7 @@ class Taking:
             filled += self._pack([each], 1)
         return filled
 
-    def _pack(self, ready: Sequence[Ready], most: int) -> list[Packed]:
+    def _pack(self, ready: Sequence[Ready], most: int) -> list[Packed[Order]]:
         return packed(
             self._context.mode,
             ready,
@@ -200,7 +200,9 @@ class Taking:
             max_transactions=most,
         )
 
-    async def _flight(self, transaction: Packed, blockhash: Blockhash, rows: list[Document], batch: str) -> Flight:
+    async def _flight(
+        self, transaction: Packed[Order], blockhash: Blockhash, rows: list[Document], batch: str
+    ) -> Flight:
         made = await signed(transaction, blockhash.value, self._signers)
         return Flight(
             signature=made.signatures[0],

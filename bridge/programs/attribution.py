@@ -1,4 +1,4 @@
-"""Which reading a mint was for: that whose guard the transaction made just before it."""
+"""What a payment was for: that whose guard the transaction made just before it."""
 
 from __future__ import annotations
 
@@ -18,28 +18,43 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A reading that may have been minted: its key, and the token account that it is minted to."""
+    """What may have been paid: its key, the token account that it goes to, and the one that it comes from, None
+    where it is minted."""
 
     key: bytes
     destination: Pubkey
+    source: Pubkey | None = None
 
 
 def minted_after_markers(
     seen: SeenTransaction, mint: Pubkey, expected: Mapping[Pubkey, Expected]
 ) -> dict[bytes, int]:
-    """Base units by reading, of the readings in `expected` (by the address of their markers).
+    """Base units by reading, of the readings in `expected` (by the address of their markers): `paid_after_markers`
+    by mints."""
+    return paid_after_markers(seen, mint, expected, Kind.MINT)
 
-    A reading's mint is the only one between its marker and the next marker, and goes to its destination. A
-    transaction whose instructions do not explain its balances mints nothing that can be told.
+
+def paid_after_markers(
+    seen: SeenTransaction, mint: Pubkey, expected: Mapping[Pubkey, Expected], kind: Kind
+) -> dict[bytes, int]:
+    """Base units by key, of what is in `expected` (by the address of its marker).
+
+    A payment is the only instruction of its kind between its marker and the next marker, comes from its source and
+    goes to its destination. A transaction whose instructions do not explain its balances pays nothing that can be
+    told.
     """
     told = explained(seen, mint)
-    mints = [one for one in told.instructions if one.kind is Kind.MINT] if told else []
-    minted: dict[bytes, int] = {}
-    for marker, its_mints in _by_marker(seen, mints):
+    payments = [one for one in told.instructions if one.kind is kind] if told else []
+    paid: dict[bytes, int] = {}
+    for marker, its_own in _by_marker(seen, payments):
         wanted = expected.get(marker)
-        if wanted is not None and len(its_mints) == 1 and its_mints[0].destination == wanted.destination:
-            minted[wanted.key] = its_mints[0].units
-    return minted
+        if wanted is not None and len(its_own) == 1 and _is(wanted, its_own[0]):
+            paid[wanted.key] = its_own[0].units - its_own[0].fee
+    return paid
+
+
+def _is(wanted: Expected, payment: TokenInstruction) -> bool:
+    return (payment.source, payment.destination) == (wanted.source, wanted.destination)
 
 
 def explained(seen: SeenTransaction, mint: Pubkey) -> Movements | None:
@@ -51,11 +66,13 @@ def explained(seen: SeenTransaction, mint: Pubkey) -> Movements | None:
     return None
 
 
-def _by_marker(seen: SeenTransaction, mints: list[TokenInstruction]) -> list[tuple[Pubkey, list[TokenInstruction]]]:
+def _by_marker(
+    seen: SeenTransaction, payments: list[TokenInstruction]
+) -> list[tuple[Pubkey, list[TokenInstruction]]]:
     made = [(call.path, marker) for call in _outer(seen) if (marker := allocated(call)) is not None]
     ends = [path for path, _ in made[1:]] + [Path(len(seen.transaction.message.instructions))]
     return [
-        (marker, [one for one in mints if start < one.path < end])
+        (marker, [one for one in payments if start < one.path < end])
         for (start, marker), end in zip(made, ends, strict=False)
     ]
 

@@ -26,8 +26,9 @@ def is_missing(account: AccountState | None) -> bool:
     return account is None or account.owner == SYSTEM_PROGRAM_ID
 
 
-def fault_of(account: AccountState, *, wallet: Pubkey, mint: Pubkey, token_program: Pubkey) -> str | None:
-    """Why nothing is to be minted to an account that is there; None when it is the wallet's, and open."""
+def fault_of(account: AccountState, *, wallet: Pubkey | None, mint: Pubkey, token_program: Pubkey) -> str | None:
+    """Why nothing is to be paid to an account that is there; None when it is the wallet's, and open. A `wallet` of
+    None asks for no owner."""
     data = account.data
     if account.owner != token_program or len(data) < _ACCOUNT_BYTES:
         return "at the address of the wallet's token account is no token account"
@@ -35,6 +36,6 @@ def fault_of(account: AccountState, *, wallet: Pubkey, mint: Pubkey, token_progr
         return "at the address of the wallet's token account is no token account that was initialized"
     if data[_MINT] != bytes(mint):
         return "the wallet's token account is of another mint"
-    if data[_OWNER] != bytes(wallet):
+    if wallet is not None and data[_OWNER] != bytes(wallet):
         return f"the wallet's token account belongs to {Pubkey.from_bytes(data[_OWNER])} now"
     return "the wallet's token account is frozen" if data[_STATE] == _FROZEN else None

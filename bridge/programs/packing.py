@@ -1,4 +1,4 @@
-"""Orders into transactions, each as full as the network allows.
+"""Payments into transactions, each as full as the network allows.
 
 The rule of fairness: a transaction takes the oldest order that waits, then the next ones while they fit. Past
 one that does not fit, younger ones are tried (those that share a wallet are smaller), until `LOOKAHEAD` did
@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias
 
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 from spl.token.constants import ASSOCIATED_TOKEN_PROGRAM_ID
 
 from bridge.programs.budget import with_priority
-from bridge.programs.mode import Facts, MintMode, Order
+from bridge.programs.mode import Facts, Item, PayMode
 from config.errors import ErrorCode, MetawattError
 
 PACKET_BYTES: Final = 1232
@@ -34,16 +34,16 @@ _HEADER_AND_BLOCKHASH_BYTES: Final = 3 + 32
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """What becomes one transaction, before it has a blockhash. `orders` are in the order of their mints."""
+class Packed(Generic[Item]):
+    """What becomes one transaction, before it has a blockhash. `orders` are in the order of their payments."""
 
-    orders: tuple[Order, ...]
+    orders: tuple[Item, ...]
     instructions: tuple[Instruction, ...]
     payer: Pubkey
 
 
 class OrderTooLarge(MetawattError):
-    """One reading's mint does not fit into a transaction."""
+    """One payment does not fit into a transaction."""
 
     default_code = ErrorCode.MINTING_FORBIDS
 
@@ -66,18 +66,18 @@ class _Piece:
         return cls(instruction, frozenset((instruction.program_id, *keys)), frozenset(signers), body_bytes)
 
 
-_Ordered: TypeAlias = tuple[Order, list[_Piece]]
+_Ordered: TypeAlias = tuple[Item, list[_Piece]]
 
 
 def packed(
-    mode: MintMode,
-    orders: Iterable[tuple[Order, Facts]],
+    mode: PayMode[Item],
+    orders: Iterable[tuple[Item, Facts]],
     payer: Pubkey,
     *,
     priority_micro_lamports: int = 0,
     max_orders: int = MAX_ORDERS,
     max_transactions: int | None = None,
-) -> list[Packed]:
+) -> list[Packed[Item]]:
     """The orders, oldest first as they are given, in as few transactions as fit the rule above; all of them, or
     as many as `max_transactions` hold.
 
@@ -86,7 +86,7 @@ def packed(
     waiting = _Waiting(
         (order, [_Piece.of(each) for each in mode.instructions(order, facts)]) for order, facts in orders
     )
-    found: list[Packed] = []
+    found: list[Packed[Item]] = []
     while (max_transactions is None or len(found) < max_transactions) and (first := waiting.take()) is not None:
         waiting.put_back([first])
         load = _Load(mode, payer, priority_micro_lamports)
@@ -101,18 +101,18 @@ def transaction_bytes(instructions: Iterable[Instruction], payer: Pubkey) -> int
     return _Size.of(payer).with_all([_Piece.of(each) for each in instructions]).total()
 
 
-class _Waiting:
+class _Waiting(Generic[Item]):
     """The orders that wait, in their order; what they are made of is found out as they are taken."""
 
-    def __init__(self, orders: Iterator[_Ordered]) -> None:
+    def __init__(self, orders: Iterator[_Ordered[Item]]) -> None:
         self._orders = orders
-        self._front: deque[_Ordered] = deque()
+        self._front: deque[_Ordered[Item]] = deque()
 
-    def take(self) -> _Ordered | None:
+    def take(self) -> _Ordered[Item] | None:
         """The next one; None when there is none."""
         return self._front.popleft() if self._front else next(self._orders, None)
 
-    def put_back(self, orders: Sequence[_Ordered]) -> None:
+    def put_back(self, orders: Sequence[_Ordered[Item]]) -> None:
         """In front of the others."""
         self._front.extendleft(reversed(orders))
 
@@ -156,23 +156,23 @@ def _length_bytes(length: int) -> int:
     return 1 if length < 0x80 else 2 if length < 0x4000 else 3
 
 
-class _Load:
+class _Load(Generic[Item]):
     """A transaction that is being filled."""
 
-    def __init__(self, mode: MintMode, payer: Pubkey, priority_micro_lamports: int) -> None:
+    def __init__(self, mode: PayMode[Item], payer: Pubkey, priority_micro_lamports: int) -> None:
         self._mode = mode
         self._payer = payer
         self._priority = priority_micro_lamports
         self._size = _Size.of(payer).with_all([_Piece.of(each) for each in with_priority((), self._priority)])
         self._instructions: list[Instruction] = []
         self._free_bytes = PACKET_BYTES
-        self.orders: list[Order] = []
+        self.orders: list[Item] = []
 
     @property
     def has_room(self) -> bool:
         return self._free_bytes >= _SMALLEST_ORDER_BYTES
 
-    def take(self, order: Order, pieces: Sequence[_Piece]) -> bool:
+    def take(self, order: Item, pieces: Sequence[_Piece]) -> bool:
         """Take the order if the transaction stays within a packet."""
         added = [one for one in pieces if not self._is_there(one.instruction)]
         size = self._size.with_all(added)
@@ -187,24 +187,22 @@ class _Load:
         return True
 
     def _is_there(self, instruction: Instruction) -> bool:
-        """Two readings of a wallet need its account once; every other instruction is of one reading."""
+        """Two payments to a wallet need its account once; every other instruction is of one payment."""
         return instruction.program_id == ASSOCIATED_TOKEN_PROGRAM_ID and instruction in self._instructions
 
-    def packed(self) -> Packed:
+    def packed(self) -> Packed[Item]:
         whole = [*self._instructions, self._mode.memo(self.orders)]
         return Packed(tuple(self.orders), tuple(with_priority(whole, self._priority)), self._payer)
 
 
-def _fill(load: _Load, waiting: _Waiting, max_orders: int) -> None:
+def _fill(load: _Load[Item], waiting: _Waiting[Item], max_orders: int) -> None:
     """Take from `waiting` by the rule; those that were passed by stay in front, in their order."""
-    passed: list[_Ordered] = []
+    passed: list[_Ordered[Item]] = []
     while load.has_room and len(load.orders) < max_orders and len(passed) < LOOKAHEAD:
         if (ordered := waiting.take()) is None:
             break
         if not load.take(*ordered):
             if not load.orders:
-                raise OrderTooLarge(
-                    f"The mint of a reading of meter {ordered[0].meter} exceeds {PACKET_BYTES} bytes"
-                )
+                raise OrderTooLarge(f"No transaction of {PACKET_BYTES} bytes takes {ordered[0]}")
             passed.append(ordered)
     waiting.put_back(passed)

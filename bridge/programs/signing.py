@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from solders.hash import Hash
 from solders.message import Message
@@ -19,7 +20,7 @@ class SignerMissing(MetawattError):
     default_code = ErrorCode.MINTING_FORBIDS
 
 
-async def signed(packed: Packed, blockhash: Hash, signers: Sequence[Signer]) -> VersionedTransaction:
+async def signed(packed: Packed[Any], blockhash: Hash, signers: Sequence[Signer]) -> VersionedTransaction:
     """The transaction as it is stored and sent: in the legacy encoding, two bytes shorter than version 0.
 
     The same input gives the same bytes. Signers that it does not ask for are not asked. Raises

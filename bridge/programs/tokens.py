@@ -1,4 +1,4 @@
-"""Token accounts: where they are, how they are made, and how they are minted to."""
+"""Token accounts: where they are, how they are made, and how they are paid to."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from solders.system_program import ID as SYSTEM_PROGRAM_ID
 from spl.token.constants import ASSOCIATED_TOKEN_PROGRAM_ID
 
 _CREATE_IDEMPOTENT: Final = bytes([1])
+_TRANSFER_CHECKED: Final = 12
 _MINT_TO_CHECKED: Final = 14
 
 
@@ -51,5 +52,29 @@ def mint_to_checked(
         AccountMeta(authority, is_signer=not signers, is_writable=False),
         *(AccountMeta(signer, is_signer=True, is_writable=False) for signer in signers),
     ]
-    data = bytes([_MINT_TO_CHECKED]) + units.to_bytes(8, "little") + bytes([decimals])
-    return Instruction(token_program, data, accounts)
+    return Instruction(token_program, _checked(_MINT_TO_CHECKED, units, decimals), accounts)
+
+
+def transfer_checked(
+    token_program: Pubkey,
+    source: Pubkey,
+    mint: Pubkey,
+    destination: Pubkey,
+    owner: Pubkey,
+    units: int,
+    decimals: int,
+    signers: Sequence[Pubkey] = (),
+) -> Instruction:
+    """`signers` are those who sign for an owner that is a multisig; else the owner itself signs."""
+    accounts = [
+        AccountMeta(source, is_signer=False, is_writable=True),
+        AccountMeta(mint, is_signer=False, is_writable=False),
+        AccountMeta(destination, is_signer=False, is_writable=True),
+        AccountMeta(owner, is_signer=not signers, is_writable=False),
+        *(AccountMeta(signer, is_signer=True, is_writable=False) for signer in signers),
+    ]
+    return Instruction(token_program, _checked(_TRANSFER_CHECKED, units, decimals), accounts)
+
+
+def _checked(number: int, units: int, decimals: int) -> bytes:
+    return bytes([number]) + units.to_bytes(8, "little") + bytes([decimals])
