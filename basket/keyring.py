@@ -4,6 +4,7 @@
                          `self`; bound: the user's own identity key
     token's owner key    the recipient's child for OWNER_PROTOCOL and the token's key ID, counterparty the node
     issuer's signature   the node's child for ISSUANCE_PROTOCOL and the issuance id, counterparty `anyone`
+    bridge's receipts    the node's child for RECEIPT_PROTOCOL and the message's id in hex, counterparty `anyone`
 
 A token's key ID is an HMAC of where it stands in which transaction, under the node's secret: to others it is
 random, and the node finds it again when nothing is left but the chain.
@@ -21,6 +22,7 @@ from overlay.keys import Counterparty, PrivateKey, Tweaker, hmac_sha256
 
 ACCOUNT_PROTOCOL: Final = (2, "metawatt account")
 FUNDS_PROTOCOL: Final = (2, "metawatt funds")
+RECEIPT_PROTOCOL: Final = (1, "metawatt bridge receipt")
 _KEY_ID_TAG: Final = b"metawatt key id"
 _WEBHOOK_TAG: Final = b"metawatt webhook "
 _KEY_ID_BYTES: Final = 16
@@ -69,6 +71,11 @@ class Keyring:
     def sign_issuance(self, issuance_id: str, text: bytes) -> bytes:
         """The issuer's DER signature of a token's signed text."""
         key = self._tweakers("anyone").own_key(ISSUANCE_PROTOCOL, issuance_id)
+        return key.sign(sha256(text).digest())
+
+    def sign_receipt(self, message_id_hex: str, text: bytes) -> bytes:
+        """The bridge's DER signature of what a receipt states."""
+        key = self._tweakers("anyone").own_key(RECEIPT_PROTOCOL, message_id_hex)
         return key.sign(sha256(text).digest())
 
     def webhook_secret(self, account_id: str) -> bytes:
