@@ -4,22 +4,25 @@ The order is that of docs/METERS.md. What is cheap and says who speaks comes fir
 the strings as they came, before any of them is read; what they mean comes last.
 
 Beside the fields that bridge/records.py names a reading has `name` (what the meter called itself, as it was
-signed), `timestamp_ms`, `measured` (what else was sent, as text), and the meter's `user_id`, `account_id` and
-`device_id` at the time. Format, name, timestamp, kwh and wallet make up the signed text again, at any time.
+signed), `timestamp_ms`, `measured` (what else was sent, as text), the meter's `user_id`, `account_id` and
+`device_id` at the time, and `mint_to`, the bridge's wallet where the meter is mirrored, else None. Format, name,
+timestamp, kwh and wallet make up the signed text again, at any time.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from bridge.meters.amounts import Conversion
+from bridge.meters.amounts import AmountInvalid, Conversion
 from bridge.meters.body import ReadingBody
 from bridge.meters.directory import MeterUnknown
 from bridge.meters.faults import invalid
 from bridge.meters.formats import Format, signed_message, timestamp_secs
 from bridge.meters.keys import KeyInvalid, is_signed, signature_bytes
 from bridge.meters.meter import Key, demand_verified, signing_keys
+from bridge.meters.mirroring import NOT_MIRRORING, Mirroring
 from bridge.meters.rotation import SignatureInvalid
+from bridge.mirror.message import UNITS_PER_WH
 from bridge.records import ReadingState, reading_key
 from config.errors import BadRequest, ErrorCode, Forbidden
 from config.settings import MeterSettings, TokenizationSettings
@@ -52,7 +55,10 @@ def message_of(reading: Document) -> bytes:
 class Checker:
     """The rules of one node. Pure: the same meter, body and time have the same outcome."""
 
-    def __init__(self, meters: MeterSettings, tokens: TokenizationSettings) -> None:
+    def __init__(
+        self, meters: MeterSettings, tokens: TokenizationSettings, mirroring: Mirroring = NOT_MIRRORING
+    ) -> None:
+        self._mirroring = mirroring
         self._conversion = Conversion(tokens)
         self._oldest_ms = int(tokens.reading_max_age_days * _DAY_MS)
         self._oldest_days = tokens.reading_max_age_days
@@ -69,8 +75,11 @@ class Checker:
         timestamp_ms = timestamp_secs(meter["format"], body.reading_timestamp) * 1000
         _check_validity(key, timestamp_ms)
         units = self._conversion.units(body.kwh_amount)
+        mint_to = self._mirroring.mint_to(meter)
+        if mint_to is not None:
+            _check_whole_wh(units)
         self._check_age(timestamp_ms, now_ms)
-        return _document(meter, body, name, key, timestamp_ms, units, now_ms)
+        return _document(meter, body, name, key, timestamp_ms, units, now_ms) | {"mint_to": mint_to}
 
     def _check_age(self, timestamp_ms: int, now_ms: int) -> None:
         if timestamp_ms < now_ms - self._oldest_ms:
@@ -122,6 +131,12 @@ def _check_signature(meter: Document, body: ReadingBody, name: str, now_ms: int)
 def _check_validity(key: Key, timestamp_ms: int) -> None:
     if key.until_ms is not None and timestamp_ms >= key.until_ms:
         raise SignatureInvalid("the key that signed was replaced before the reading's time")
+
+
+def _check_whole_wh(units: int) -> None:
+    """Certificates are of whole Wh: a fraction would be a token in custody that nobody has."""
+    if units % UNITS_PER_WH:
+        raise AmountInvalid("kwh_amount of a meter that is mirrored must be a whole number of Wh: three places")
 
 
 def _document(

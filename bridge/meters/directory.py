@@ -14,6 +14,7 @@ from bridge.meters.claims import claims
 from bridge.meters.faults import invalid
 from bridge.meters.keys import address_bytes, public_key_bytes
 from bridge.meters.meter import Status, demand_change, demand_verified, new_meter, ownership, with_key
+from bridge.meters.mirroring import NOT_MIRRORING, Mirroring
 from bridge.meters.paging import Listed, listed
 from bridge.meters.registration import MOST_SERIAL, Ownership, Registration, Rotation, interval_divides
 from bridge.meters.rotation import demand_both_keys
@@ -38,8 +39,11 @@ class MeterUnknown(NotFound):
 class MeterDirectory:
     """Who may submit readings, and under which key. Documents are as bridge/meters/meter.py has them."""
 
-    def __init__(self, store: Store, settings: MeterSettings, now_ms: NowMs) -> None:
+    def __init__(
+        self, store: Store, settings: MeterSettings, now_ms: NowMs, mirroring: Mirroring = NOT_MIRRORING
+    ) -> None:
         self._store = store
+        self._mirroring = mirroring
         self._interval_secs = _default_interval(settings)
         self._now_ms = now_ms
 
@@ -154,6 +158,7 @@ class MeterDirectory:
         """What a model cannot tell: whether keys are keys, and the registry's device is there."""
         public_key_bytes(owner.public_key)
         address_bytes(owner.wallet)
+        self._mirroring.demand(owner)
         if owner.device_id is None:
             return
         if owner.account_id is None:

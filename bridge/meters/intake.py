@@ -22,6 +22,7 @@ from bridge.meters.body import ReadingBody
 from bridge.meters.checking import Checker, serial_of
 from bridge.meters.conflicts import Conflicts
 from bridge.meters.directory import MeterDirectory, MeterUnknown
+from bridge.meters.mirroring import NOT_MIRRORING, Mirroring
 from bridge.meters.rate import MeterRates
 from bridge.meters.registration import MOST_SERIAL
 from bridge.notices import Tell, tell_nobody
@@ -61,12 +62,13 @@ class Intake:
         settings: Settings,
         now_ms: NowMs,
         tell: Tell = tell_nobody,
+        mirroring: Mirroring = NOT_MIRRORING,
     ) -> None:
         self._store = store
         self._directory = directory
         self._now_ms = now_ms
         self._tell = tell
-        self._checker = Checker(settings.meters, settings.tokenization)
+        self._checker = Checker(settings.meters, settings.tokenization, mirroring)
         self._rates = MeterRates(settings.meters)
         self.conflicts = Conflicts(store, now_ms)
 

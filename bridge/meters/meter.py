@@ -2,7 +2,7 @@
 
 _id (serial) · meter_id (what it calls itself, when not its serial) · wallet · public_key (base58) · format ·
 interval_secs · status · reason · key_from_ms · old_keys · account_id · device_id · user_id (who registered it) ·
-zone · capacity_w · registered_ms · changed_ms · rev
+zone · capacity_w · mirror (may be missing: False) · registered_ms · changed_ms · rev
 
 `old_keys` has, oldest first, `public_key`, `from_ms` and `until_ms` (when it was the meter's), and
 `taken_until_ms`: until then readings from before `until_ms` may still arrive under it.
@@ -108,6 +108,7 @@ def ownership(owner: Ownership) -> dict[str, Any]:
         "device_id": owner.device_id,
         "zone": owner.zone,
         "capacity_w": owner.capacity_w,
+        "mirror": owner.mirror,
     }
 
 

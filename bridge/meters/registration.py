@@ -54,6 +54,11 @@ class Ownership(Model):
     device_id: Uuid | None = Field(None, description="The registry's device that it measures; of that account.")
     zone: Text | None = Field(None, description="Where it is, for people.")
     capacity_w: Positive | None = Field(None, description="Capacity of what it measures, in W.")
+    mirror: bool = Field(
+        False,
+        description="Mint its readings into the bridge's custody, and issue certificates to its account; "
+        "needs account_id and device_id.",
+    )
 
 
 class Registration(Ownership):

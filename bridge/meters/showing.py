@@ -8,6 +8,7 @@ from pydantic import Field
 from solders.signature import Signature
 
 from bridge.meters.meter import Status
+from bridge.meters.mirroring import is_mirrored
 from bridge.records import ReadingState, reading_id
 from energytag.models.common import Reply, moment_of_ms
 from store.port import Document
@@ -44,6 +45,9 @@ class ReadingShown(Reply):
     measured: dict[str, str] = Field(description="What else was sent; not signed.")
     account_id: str | None
     device_id: str | None
+    mint_to: str | None = Field(
+        description="The bridge's wallet, where the meter is mirrored; else it is minted to `wallet_address`."
+    )
 
 
 class ReadingsShown(Reply):
@@ -76,6 +80,7 @@ class MeterShown(Reply):
     user_id: str | None
     zone: str | None
     capacity_w: int | None
+    mirror: bool = Field(description="Its readings go into the bridge's custody, and become certificates.")
     registered_at: str
     changed_at: str
 
@@ -154,6 +159,7 @@ def reading_shown(reading: Document) -> dict[str, Any]:
         "measured": reading["measured"],
         "account_id": reading["account_id"],
         "device_id": reading["device_id"],
+        "mint_to": reading.get("mint_to"),
     }
 
 
@@ -164,6 +170,7 @@ def meter_shown(meter: Document) -> dict[str, Any]:
     return {
         "serial": meter["_id"],
         **{name: meter[name] for name in (*same, *more)},
+        "mirror": is_mirrored(meter),
         "key_since": moment_of_ms(meter["key_from_ms"]),
         "old_keys": [_key_shown(old) for old in meter["old_keys"]],
         "registered_at": moment_of_ms(meter["registered_ms"]),

@@ -8,6 +8,7 @@ from typing import Final, Generic
 
 from solders.pubkey import Pubkey
 
+from bridge.meters.mirroring import minted_to
 from bridge.programs.destination import fault_of, is_missing
 from bridge.programs.mode import Facts, Item, Order, PayMode, is_guard
 from bridge.solana.rpc import AccountState, SolanaRpc
@@ -20,8 +21,9 @@ _MOST_REMEMBERED: Final = 100_000
 
 
 def order_of(row: Document) -> Order:
-    """A reading's order. `ValueError` when its wallet is not an address: intake lets none such in."""
-    wallet = Pubkey.from_string(row["wallet"])
+    """A reading's order: to custody where its meter is mirrored, else to its owner. `ValueError` when that is no
+    address: intake lets none such in."""
+    wallet = Pubkey.from_string(minted_to(row))
     return Order(row["_id"], row["meter"], row["interval_start_ms"], wallet, row["units"])
 
 
