@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from bridge.minting.lease import Lease
+from bridge.mirror.measures import MirrorMeasures
 from bridge.mirror.message import Message, Reason
 from bridge.mirror.records import AUDIT, MESSAGES, MIRROR
 from bridge.mirror.states import ENDED, Hold, State, demand_edge
@@ -99,6 +100,11 @@ class Page:
     @property
     def is_empty(self) -> bool:
         return not (self._edges or self._notes or self._writes)
+
+    @property
+    def steps(self) -> list[tuple[Message, State]]:
+        """Each step's message as it is after this page, and the state that the step reached."""
+        return [(self.moved[edge.message], edge.after) for edge in self._edges]
 
     def open(self, message: Message) -> Message:
         """A message comes into being; a `Conflict` at the commit when there is one of its id."""
@@ -185,6 +191,7 @@ class Book:
         self._now_ms = now_ms
         self._head: Head | None = None
         self._turn = asyncio.Lock()
+        self.measures = MirrorMeasures()
 
     @property
     def now_ms(self) -> int:
@@ -206,6 +213,7 @@ class Book:
             writes, head = page.writes()
             await self._guarded(self._store.commit([*self._lease.guard(), *writes]))
             self._head = head
+            self.measures.moved(page.steps, page.now_ms)
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[Page]:
@@ -215,10 +223,15 @@ class Book:
             page = await self._blank()
             self._head = None
             yield page
+            self.measures.moved(page.steps, page.now_ms)
 
     def guard(self) -> list[Write]:
         """The lease's fence, for a joined page."""
         return self._lease.guard()
+
+    async def demand(self) -> None:
+        """Raises `Lost` when another worker has the lease: after a joined page's conflict."""
+        await self._lease.demand()
 
     async def _blank(self) -> Page:
         if self._head is None:

@@ -1,31 +1,16 @@
-"""Counts, times and sizes of the mirror.
-
-Counts and times are plain numbers of one process, the one that works. Sizes are counted in the store by whichever
-process is asked, over the index of what is open: a message that has ended costs nothing.
-"""
+"""Counts and times of the mirror: plain numbers of one process, the one that works."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from time import monotonic
+from collections.abc import Iterable
 from typing import Final
 
-from bridge.mirror.message import UNITS_PER_WH, Message
-from bridge.mirror.pauses import Pauses
-from bridge.mirror.records import COMMANDS, MESSAGES, MIRROR
+from bridge.mirror.message import Message
 from bridge.mirror.states import ENDED, Direction, State
-from overlay.clock import NowMs
 from overlay.measure import Histogram
-from store.port import Find, Store
 
 LATENCY_BUCKETS_SECS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0)
-_HEAD: Final = "head"
-_FRESH_SECS: Final = 5.0
-_SAMPLE: Final = 1000
-# Counting may take one part in so many of the time.
-_SHARE: Final = 50
 
 
 class MirrorMeasures:
@@ -49,80 +34,3 @@ class MirrorMeasures:
                 self.ended_wh[way, reached.value] += message.wh
                 if message.final_ms is not None:
                     self.ended_secs[way].observe(max(0, now_ms - message.final_ms) / 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """Messages of one direction that are open, in one state."""
-
-    direction: Direction
-    state: State
-    messages: int
-    wh: int
-
-
-@dataclass(frozen=True, slots=True)
-class MirrorFigures:
-    """What there is at one moment. `queues` has only what is not empty; `oldest_secs` is the age of each
-    direction's oldest message that is neither ended nor held."""
-
-    queues: tuple[Queue, ...]
-    oldest_secs: Mapping[Direction, float]
-    paused: Mapping[Direction, bool]
-    entries: int
-    commands: int
-
-    def open_messages(self, direction: Direction) -> int:
-        return sum(each.messages for each in self.queues if each.direction is direction)
-
-
-class MirrorMeasuring:
-    """Counts when it is asked, at most every five seconds, and more rarely where counting takes long."""
-
-    def __init__(self, store: Store, now_ms: NowMs, clock_secs: Callable[[], float] = monotonic) -> None:
-        self._store = store
-        self._pauses = Pauses(store)
-        self._now_ms = now_ms
-        self._clock_secs = clock_secs
-        self._figures: MirrorFigures | None = None
-        self._fresh_until_secs = 0.0
-
-    async def figures(self) -> MirrorFigures:
-        """Those of a moment ago, or new ones."""
-        if self._figures is None or self._clock_secs() >= self._fresh_until_secs:
-            began_secs = self._clock_secs()
-            self._figures = await measured(self._store, self._pauses, self._now_ms())
-            ended_secs = self._clock_secs()
-            self._fresh_until_secs = ended_secs + max(_FRESH_SECS, _SHARE * (ended_secs - began_secs))
-        return self._figures
-
-
-async def measured(store: Store, pauses: Pauses, now_ms: int) -> MirrorFigures:
-    """The figures of now."""
-    queues = await _queues(store)
-    head = await store.get(MIRROR, _HEAD)
-    paused = await pauses.all()
-    return MirrorFigures(
-        queues=queues,
-        oldest_secs=await _oldest_secs(store, now_ms),
-        paused={each: each in paused for each in Direction},
-        entries=0 if head is None else head["number"],
-        commands=await store.count(COMMANDS, Find("open")),
-    )
-
-
-async def _queues(store: Store) -> tuple[Queue, ...]:
-    rows = await store.aggregate(MESSAGES, Find("open"), ("direction", "state"), "units")
-    return tuple(
-        Queue(Direction(row.group[0]), State(row.group[1]), row.count, row.total // UNITS_PER_WH) for row in rows
-    )
-
-
-async def _oldest_secs(store: Store, now_ms: int) -> dict[Direction, float]:
-    """Among the oldest that are open: behind so many that are held, nobody looks."""
-    found = dict.fromkeys(Direction, 0.0)
-    page = await store.find(MESSAGES, Find("open", lower=0, limit=_SAMPLE))
-    for row in reversed(page.documents):
-        if row["state"] != State.HELD:
-            found[Direction(row["direction"])] = max(0, now_ms - row["open_ms"]) / 1000
-    return found
