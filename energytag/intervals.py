@@ -11,6 +11,7 @@ it may be certificates is not decided here, but by the bridge's lots.
 
 from __future__ import annotations
 
+from asyncio import gather
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -120,7 +121,7 @@ class Series:
     def of(cls, key: bytes, row: Document | None) -> Series:
         return cls(key, False, 1, 0) if row is None else cls(key, True, row["next"], row["last_end_ms"])
 
-    async def look_back(self, reader: Reader, window: tuple[int, int], own_action: str) -> None:
+    async def look_back(self, reader: Reader, window: tuple[int, int], own_action: str | None = None) -> None:
         """Read what was issued in a window that reaches back before `last_end_ms`; nothing is read for one
         that does not, nor twice. Rows of `own_action` are left out: it is being planned again."""
         if window[0] >= self.last_end_ms or (
@@ -175,3 +176,29 @@ async def load_series(reader: Reader, keys: Sequence[bytes]) -> dict[bytes, Seri
     """Series as they are stored, those that are new with number 1."""
     rows = await reader.get_many(NUMBERS, list(keys))
     return {key: Series.of(key, rows.get(key)) for key in keys}
+
+
+async def issued_elsewhere(reader: Reader, claims: Sequence[tuple[bytes, tuple[int, int]]]) -> list[bool]:
+    """Of each series and interval whether somebody but the bridge has issued for it, or for part of it."""
+    keys = [interval_key(series, interval[0]) for series, interval in claims]
+    rows, numbers = await reader.get_each([(INTERVALS, keys), (NUMBERS, list({series for series, _ in claims}))])
+    return list(
+        await gather(
+            *(
+                _is_elsewhere(reader, Series.of(series, numbers.get(series)), interval, rows.get(key))
+                for key, (series, interval) in zip(keys, claims, strict=True)
+            )
+        )
+    )
+
+
+async def _is_elsewhere(reader: Reader, series: Series, interval: tuple[int, int], row: Document | None) -> bool:
+    """`row` is the one that begins as the interval does."""
+    if row is not None:
+        return not is_bridges(row) or row["end"] != interval[1]
+    await series.look_back(reader, interval)
+    try:
+        series.take(interval)
+    except IssuedTwice:
+        return True
+    return False

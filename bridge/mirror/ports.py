@@ -78,11 +78,17 @@ class Provenance(Protocol):
 
     async def allocate(self, messages: Sequence[Message], page: Page) -> list[Message]:
         """Draw lots for messages, first in first out, with the writes that take them; those that got theirs, with
-        `facts["lots"]`. The others are HELD."""
+        `facts["lots"]`, which the step to ACCOUNTED has to name among its facts. The others are HELD, or put off
+        while more may come."""
+        ...
+
+    async def released(self, messages: Sequence[Message], page: Page) -> None:
+        """Messages that are REFUNDED with this page: their lots go back to where they were in line."""
         ...
 
     async def returned(self, message: Message) -> list[Write]:
-        """Energy that is a token again: new lots at the end of the line, for the commit of an exit's completion."""
+        """Energy that is a token again: a lot, whose place in line is `facts["slot"]`, for the commit of an exit's
+        completion."""
         ...
 
 

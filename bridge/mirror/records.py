@@ -2,7 +2,7 @@
 
     inbox       source event   what a chain showed, written in the commit that read the chain; becomes a message
     messages    message id     one crossing each
-    lots        number         energy that came to tokens: of which reading, and how much of it is still a token
+    lots        reading, exit  energy that came to tokens: of which reading, and how much of it is still a token
     releases    signature      Solana transactions, stored before they are sent
     issues      txid           BSV transactions of the bridge's own, until they are final
     receipts    message id     the proof of a crossing that ended
@@ -63,19 +63,21 @@ MESSAGES: Final = Collection(
                   out: origin (hex id of the message that the certificate mirrors), issuance_id, range
                   ([start, end]), owner (hex, the key that `exit.owner` binds a refund to), previous (hex, the key
                   that the certificate was locked to before)
-    accounting    accounted (True), lots ([number, units] each)
-    delivering    issuances ([issuance id, output index, Wh] each), marker (base58), slot, completion (txid, hex)
+    accounting    accounted (True), lots ([key, units] each)
+    delivering    issuances ([issuance id, output index, Wh] each), marker (base58), slot, completion (txid, hex),
+                  earlier (txids on BSV, hex, of attempts before the last)
 """
 
 LOTS: Final = Collection(
     "bridge_lots",
-    key="int",
-    fields={"free": "int", "reading": "bytes", "wallet": "text"},
-    indexes=(Index("free", ("free",), partial=True), Index("reading", ("reading",))),
+    key="text",
+    fields={"free": "int"},
+    indexes=(Index("free", ("free",), partial=True),),
 )
-"""Key: numbers in order. `free` is the number while some of it is a token still, then None. `reading`, `units`,
-`left`, `meter`, `device_id`, `account_id`, `interval_start_ms`, `interval_secs`, `from` (`mint`, or the hex id of
-the message that brought it back), `rev`."""
+"""Key: of a mint the reading's key in hex, of an exit the message's id in hex. `free` is `slot`, the place in the
+line, while it stands there, then None. `slot` (of the mint or the release), `reading` (key), `units`, `left` (base
+units), `meter`, `device_id`, `account_id`, `interval_start_ms`, `interval_secs`, `from` (`mint`, or the hex id of
+the message that brought it back), `is_reserved`, `is_elsewhere`, `rev`: `lots.Lot`."""
 
 RELEASES: Final = Collection(
     "bridge_releases",
@@ -88,13 +90,18 @@ RELEASES: Final = Collection(
 ISSUES: Final = Collection(
     "bridge_issues",
     key="bytes",
-    fields={"open_ms": "int"},
-    indexes=(Index("open", ("open_ms",), partial=True),),
+    fields={"open_ms": "int", "stage": "int", "height": "int"},
+    indexes=(
+        Index("open", ("open_ms",), partial=True),
+        Index("stage", ("stage", "height"), partial=True),
+    ),
 )
-"""Key: the txid as on the wire. `messages`, `purpose` (issue, refund, complete), `open_ms` until it is final."""
+"""Key: the txid as on the wire. `messages`, `purpose` (issue, refund, complete), `spends` (outpoints); `open_ms` until
+it is final, or evicted, and so long `stage` (`bsv_following.Stage`) and the `height` of its block."""
 
 RECEIPTS: Final = Collection("bridge_receipts", key="bytes", fields={})
-"""`receipt`: canonical JSON, bytes."""
+"""`receipt`: the signed statement, canonical JSON, bytes; `solana`: [signature, raw bytes] of each transaction there.
+`receipts.whole_receipt` puts in the proofs of BSV, and gives what is handed out."""
 
 AUDIT: Final = Collection("bridge_audit", key="int", clustered=True)
 """`book.entry_bytes`: `text` (canonical JSON), `hash` (32 B)."""
