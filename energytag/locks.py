@@ -72,7 +72,10 @@ class Unlocks:
         return plan_whole(choices, source, Status.ACTIVE)
 
     def _against(self, holding: Holding) -> MetawattError | None:
-        """Against what is locked to another bridge, or must be given back to a key that the owner named."""
+        """Against what is locked to another bridge, or must be given back to a key that the owner named; and against
+        all of it on a node that mirrors: tokens may be out already for what is locked."""
+        if self.ground.settings.mirrors:
+            return StatusForbids("what is locked to this bridge is given back by it alone: ask for a refund")
         identity = self.ground.keyring.identity
         key_id = _key_id(holding.token)
         if key_id is None or derive_for_anyone(identity, OWNER_PROTOCOL, key_id) != holding.token.locking_key:

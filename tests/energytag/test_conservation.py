@@ -327,6 +327,7 @@ class Machine(RuleBasedStateMachine):
         chosen = Settings.model_validate(
             {
                 "topics": {"bridge_keys": [self.chain.issuer.public.hex()]},
+                "bridge": {"enabled": False},
                 "registry": {"lifetime_days": LIFETIME_DAYS, "bundles_per_transaction": 3},
             }
         )

@@ -142,7 +142,8 @@ async def table(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Table
     folder, clock = tmp_path_factory.mktemp("table"), Clock()
     chain = Chain(folder, clock)
     await chain.open()
-    settings = Settings.model_validate({"topics": {"bridge_keys": [chain.issuer.public.hex()]}})
+    keys = [chain.issuer.public.hex()]
+    settings = Settings.model_validate({"topics": {"bridge_keys": keys}, "bridge": {"enabled": False}})
     registry = RegistryNode(chain, SqliteStore(folder / "node.db", cache_mib=4), clock, settings)
     await registry.open()
     await registry.populate()

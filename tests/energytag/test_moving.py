@@ -298,7 +298,7 @@ async def test_what_is_reserved_can_be_cancelled(registry: RegistryNode) -> None
 async def bridge(tmp_path: Path, chain: Chain, clock: Clock) -> AsyncIterator[RegistryNode]:
     """A registry whose node is a bridge, and that knows another one."""
     keys = [chain.issuer.public.hex(), OUTSIDER.public.hex()]
-    settings = Settings.model_validate({"topics": {"bridge_keys": keys}})
+    settings = Settings.model_validate({"topics": {"bridge_keys": keys}, "bridge": {"enabled": False}})
     made = RegistryNode(chain, SqliteStore(tmp_path / "node.db", cache_mib=4), clock, settings)
     await made.open()
     await made.populate()
@@ -326,6 +326,13 @@ async def test_another_bridge_gives_back_itself(bridge: RegistryNode) -> None:
     await bridge.issue(0, 1)
     await bridge.resolved(Kind.LOCK, body(exit=EXIT, bridge=OUTSIDER.public.hex()))
     assert await refused(bridge, Kind.UNLOCK, body()) == "ERR_STATUS_FORBIDS"
+
+
+async def test_a_node_that_mirrors_gives_nothing_back_of_its_own_accord(registry: RegistryNode) -> None:
+    await registry.issue(0, 1)
+    await registry.resolved(Kind.LOCK, body(certificate_quantity=250, exit=EXIT))
+    assert await refused(registry, Kind.UNLOCK, body()) == "ERR_STATUS_FORBIDS"
+    assert await parts(registry) == [(1, 250, "Locked"), (251, 1000, "Active")]
 
 
 @pytest.mark.parametrize("fields", [{}, {"bridge": PrivateKey.from_int(7).public.hex()}])
