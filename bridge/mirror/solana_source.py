@@ -13,6 +13,7 @@ from solders.signature import Signature
 
 from bridge.mirror.arrivals import arrivals
 from bridge.mirror.book import Page
+from bridge.mirror.endpoint import Endpoint
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.memos import recipient_in
 from bridge.mirror.message import UNITS_PER_WH, Message, Reason, message_id
@@ -20,7 +21,6 @@ from bridge.mirror.recipients import Recipients
 from bridge.mirror.states import Direction, Hold, Kind, State
 from bridge.mirror.witnesses import Opinion, Question, Verdict, Witnesses
 from bridge.solana.rpc import SeenTransaction
-from config.errors import Unavailable
 from store.port import Document
 
 _PATIENCE_SECS: Final = 1.0
@@ -36,14 +36,16 @@ class SolanaSource:
     def __init__(self, ground: MirrorGround) -> None:
         self._ground = ground
         self._recipients = Recipients(ground.store)
-        self._witnesses = Witnesses(ground.witnesses, ground.asset.genesis, ground.now_ms)
+        genesis = ground.asset.genesis
+        self._first = Endpoint("the first endpoint", ground.rpc, genesis, ground.now_ms)
+        self._witnesses = Witnesses(ground.witnesses, genesis, ground.now_ms)
 
     # From the inbox
 
     async def observed(self, rows: Sequence[Document]) -> list[Message]:
         messages = [self._message(row) for row in rows]
         if self._witnesses:
-            # What they tell is remembered by their clients, so that `settle`, within a page, has it at hand.
+            # What is agreed upon here is remembered: `settle` asks within a page, while nobody else can write.
             await self._opinions(messages, _EARLY_PATIENCE_SECS)
         return messages
 
@@ -83,29 +85,20 @@ class SolanaSource:
 
     async def _opinions(self, messages: Sequence[Message], patience_secs: float) -> dict[bytes, Opinion]:
         """The witnesses' word of each message, by its id."""
-        told = await self._told(messages)
         now_ms = self._ground.now_ms()
-        read_ms = {message.source_tx: message.created_ms for message in messages}
+        read_ms = {_signature(message): message.created_ms for message in messages}
+        told = (await self._first.told(read_ms, patience_secs)).transactions
         questions = {
-            seen.signature: Question(seen, now_ms - read_ms[key]) for key, seen in told.items() if seen is not None
+            signature: Question(seen, now_ms - read_ms[signature])
+            for signature, seen in told.items()
+            if seen is not None
         }
         opinions = await self._witnesses.opinions(questions, patience_secs)
-        return {message.id: self._opinion(message, told, opinions) for message in messages}
-
-    async def _told(self, messages: Sequence[Message]) -> dict[bytes, SeenTransaction | None]:
-        """The sources as the first endpoint tells them now."""
-        found: dict[bytes, SeenTransaction | None] = {}
-        for key in dict.fromkeys(message.source_tx for message in messages):
-            try:
-                found[key] = await self._ground.rpc.transaction(Signature.from_bytes(key))
-            except Unavailable:
-                found[key] = None
-        return found
+        return {message.id: self._opinion(message, told.get(_signature(message)), opinions) for message in messages}
 
     def _opinion(
-        self, message: Message, told: Mapping[bytes, SeenTransaction | None], opinions: Mapping[Signature, Opinion]
+        self, message: Message, seen: SeenTransaction | None, opinions: Mapping[Signature, Opinion]
     ) -> Opinion:
-        seen = told[message.source_tx]
         if seen is None:
             return Opinion(Verdict.WAIT, "the first endpoint does not tell")
         known = [(each.event, each.units) for each in arrivals(seen, self._ground.asset)]
@@ -149,6 +142,10 @@ def dust_fault(message: Message) -> Reason | None:
     """Certificates are of whole Wh."""
     dust = message.units % UNITS_PER_WH
     return Reason(Hold.DUST, f"{dust} base units are no whole Wh") if dust else None
+
+
+def _signature(message: Message) -> Signature:
+    return Signature.from_bytes(message.source_tx)
 
 
 def _facts(row: Document) -> dict[str, object]:

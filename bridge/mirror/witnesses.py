@@ -13,28 +13,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-import structlog
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from bridge.mirror.endpoint import Endpoint, Horizon, Told
 from bridge.solana.rpc import SeenTransaction, SolanaRpc, TokenBalance
 from bridge.watching.cursor import LAG_SLOTS
-from config.errors import Unavailable
 from overlay.clock import NowMs
 
 ENOUGH_MS: Final = 60_000
 """So long after a transaction was read a witness must know it, if it is past its slot."""
-_FETCHES_AT_ONCE: Final = 16
-_FIRST_SILENCE_MS: Final = 500
-_LONGEST_SILENCE_MS: Final = 30_000
 
-log = structlog.get_logger("metawatt.mirror")
+_REMEMBERED: Final = 1024
+"""Transactions that were agreed upon last; more than a batch of a lane."""
 
 
 class Verdict(Enum):
@@ -55,14 +53,6 @@ AGREED: Final = Opinion(Verdict.AGREED)
 
 
 @dataclass(frozen=True, slots=True)
-class Horizon:
-    """What an endpoint can tell of: from its first slot to the newest final one."""
-
-    first_slot: int
-    final_slot: int
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
     """A transaction as the first endpoint tells it, and how long ago it was read."""
 
@@ -75,7 +65,7 @@ def differences(one: SeenTransaction, other: SeenTransaction) -> list[str]:
     sides = {
         "its slot": (one.slot, other.slot),
         "its error": (one.error, other.error),
-        "its bytes": (bytes(one.transaction.message), bytes(other.transaction.message)),
+        "its bytes": (bytes(one.transaction), bytes(other.transaction)),
         "its accounts": (one.account_keys, other.account_keys),
         "what it called": (_called(one), _called(other)),
         "the balances before it": (_balances(one.pre_tokens), _balances(other.pre_tokens)),
@@ -98,8 +88,8 @@ def _balances(balances: Sequence[TokenBalance]) -> frozenset[tuple[Pubkey, Pubke
 
 
 def opinion_of(question: Question, answer: SeenTransaction | None, horizon: Horizon | None) -> Opinion:
-    """One witness's word. `horizon` is that of a witness that does not know the transaction, None where it did not
-    tell that either."""
+    """The word of a witness that answered. `horizon` is that of one that does not know the transaction, None where
+    it did not tell that either."""
     if answer is not None:
         differing = differences(question.told, answer)
         return Opinion(Verdict.DISPUTED, f"tells otherwise {', '.join(differing)}") if differing else AGREED
@@ -120,87 +110,12 @@ def together(opinions: Sequence[Opinion]) -> Opinion:
     return AGREED
 
 
-class Witness:
-    """One endpoint. One that does not answer is left alone for a while, each time for longer."""
-
-    def __init__(self, name: str, rpc: SolanaRpc, genesis: Hash, now_ms: NowMs) -> None:
-        self.name = name
-        self._rpc = rpc
-        self._genesis = genesis
-        self._now_ms = now_ms
-        self._is_known = False
-        self._silent_until_ms = 0
-        self._silence_ms = _FIRST_SILENCE_MS
-        self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
-
-    async def opinions(
-        self, questions: Mapping[Signature, Question], patience_secs: float
-    ) -> dict[Signature, Opinion]:
-        """Its word of each transaction, as far as it gave any in that time."""
-        answers: dict[Signature, SeenTransaction | None] = {}
-        horizon: Horizon | None = None
-        if self._now_ms() < self._silent_until_ms:
-            return self._said(questions, answers, horizon)
-        try:
-            async with asyncio.timeout(patience_secs):
-                if not await self._is_of_this_cluster():
-                    return dict.fromkeys(questions, self._named(Opinion(Verdict.DISPUTED, "is of another cluster")))
-                await self._ask(questions, answers)
-                if None in answers.values():
-                    horizon = Horizon(await self._rpc.first_available_slot(), await self._rpc.slot())
-            self._silence_ms = _FIRST_SILENCE_MS
-        except (Unavailable, TimeoutError) as error:
-            self._leave_alone(error)
-        return self._said(questions, answers, horizon)
-
-    async def _is_of_this_cluster(self) -> bool:
-        self._is_known = self._is_known or await self._rpc.genesis_hash() == self._genesis
-        return self._is_known
-
-    async def _ask(
-        self, signatures: Mapping[Signature, Question], answers: dict[Signature, SeenTransaction | None]
-    ) -> None:
-        """Each answer is kept as it comes, so that those which come in time count."""
-
-        async def one(signature: Signature) -> None:
-            async with self._fetches:
-                answers[signature] = await self._rpc.transaction(signature)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for signature in signatures:
-                    group.create_task(one(signature))
-        except* Unavailable as group_error:
-            raise Unavailable(str(group_error.exceptions[0])) from group_error
-
-    def _leave_alone(self, error: BaseException) -> None:
-        self._silent_until_ms = self._now_ms() + self._silence_ms
-        self._silence_ms = min(2 * self._silence_ms, _LONGEST_SILENCE_MS)
-        log.warning("a witness does not answer", witness=self.name, reason=str(error) or "it takes too long")
-
-    def _said(
-        self,
-        questions: Mapping[Signature, Question],
-        answers: Mapping[Signature, SeenTransaction | None],
-        horizon: Horizon | None,
-    ) -> dict[Signature, Opinion]:
-        silent = self._named(Opinion(Verdict.WAIT, "does not answer"))
-        return {
-            signature: self._named(opinion_of(question, answers[signature], horizon))
-            if signature in answers
-            else silent
-            for signature, question in questions.items()
-        }
-
-    def _named(self, opinion: Opinion) -> Opinion:
-        return opinion if opinion is AGREED else Opinion(opinion.verdict, f"{self.name} {opinion.text}")
-
-
 class Witnesses:
     """All of them; falsy where there are none."""
 
     def __init__(self, rpcs: Sequence[SolanaRpc], genesis: Hash, now_ms: NowMs) -> None:
-        self._all = [Witness(f"witness {number}", rpc, genesis, now_ms) for number, rpc in enumerate(rpcs, 1)]
+        self._all = [Endpoint(f"witness {number}", rpc, genesis, now_ms) for number, rpc in enumerate(rpcs, 1)]
+        self._agreed: OrderedDict[Signature, SeenTransaction] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -208,6 +123,34 @@ class Witnesses:
     async def opinions(
         self, questions: Mapping[Signature, Question], patience_secs: float
     ) -> dict[Signature, Opinion]:
-        """The word of all of each transaction."""
-        said = await asyncio.gather(*(each.opinions(questions, patience_secs) for each in self._all))
-        return {signature: together([one[signature] for one in said]) for signature in questions}
+        """The word of all of each transaction. Those that were agreed upon lately are not asked for again."""
+        asked = {each: question for each, question in questions.items() if not self._was_agreed(each, question)}
+        told = await asyncio.gather(*(each.told(asked, patience_secs) for each in self._all)) if asked else []
+        said = [(witness.name, each) for witness, each in zip(self._all, told, strict=bool(asked))]
+        found = dict.fromkeys(questions, AGREED)
+        for signature, question in asked.items():
+            found[signature] = together([_named(name, _opinion(signature, question, each)) for name, each in said])
+            if found[signature] is AGREED:
+                self._remember(question.told)
+        return found
+
+    def _was_agreed(self, signature: Signature, question: Question) -> bool:
+        known = self._agreed.get(signature)
+        return known is not None and not differences(known, question.told)
+
+    def _remember(self, seen: SeenTransaction) -> None:
+        self._agreed[seen.signature] = seen
+        if len(self._agreed) > _REMEMBERED:
+            self._agreed.popitem(last=False)
+
+
+def _opinion(signature: Signature, question: Question, told: Told) -> Opinion:
+    if told.is_foreign:
+        return Opinion(Verdict.DISPUTED, "is of another cluster")
+    if signature not in told.transactions:
+        return Opinion(Verdict.WAIT, "does not answer")
+    return opinion_of(question, told.transactions[signature], told.horizon)
+
+
+def _named(name: str, opinion: Opinion) -> Opinion:
+    return opinion if opinion is AGREED else Opinion(opinion.verdict, f"{name} {opinion.text}")

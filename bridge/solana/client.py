@@ -50,9 +50,11 @@ Value = TypeVar("Value")
 
 class ClusterClient:
     """`SolanaRpc` of the cluster at `rpc_url`. A call takes `timeout_secs` at most, waiting for a connection
-    included. Close it when done."""
+    included. So many final transactions are remembered; 0 for an endpoint that is asked whether it still tells the
+    same. Close it when done."""
 
-    def __init__(self, rpc_url: str, timeout_secs: float = 10) -> None:
+    def __init__(self, rpc_url: str, timeout_secs: float = 10, *, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
         self._server = JsonRpc(rpc_url, timeout_secs)
         self._final: OrderedDict[Signature, SeenTransaction] = OrderedDict()
 
@@ -114,7 +116,7 @@ class ClusterClient:
 
     def _remember(self, transaction: SeenTransaction) -> None:
         self._final[transaction.signature] = transaction
-        if len(self._final) > REMEMBERED:
+        if len(self._final) > self._remembered:
             self._final.popitem(last=False)
 
     async def signatures_for(
