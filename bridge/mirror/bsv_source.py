@@ -16,8 +16,8 @@ from typing import Final
 
 from bridge.mirror.book import Page
 from bridge.mirror.depth import Deep, Disputed, Gone, Verdict, Waits, know_headers, load_places, verdict_on
+from bridge.mirror.exit_lock import ExitLock, load_locks
 from bridge.mirror.ground import CHAIN, MirrorGround
-from bridge.mirror.locked import Locked, load_locked
 from bridge.mirror.message import Message, Reason, message_id
 from bridge.mirror.origin import chain_name
 from bridge.mirror.pauses import Pauses, pause
@@ -94,7 +94,8 @@ class BsvSource:
         places = await load_places(self._store, [each.source_event for each in messages])
         await know_headers(places.values(), self._headers)
         told = [
-            (each, verdict_on(places[each.source_event], self._depth(each), self._headers)) for each in messages
+            (each, verdict_on(places[each.source_event], self._confirmations(each), self._headers))
+            for each in messages
         ]
         if self._headers.halted is None and generation == self._headers.generation:
             return told
@@ -111,10 +112,10 @@ class BsvSource:
         what it was when it became final. Of the others, one whose transaction lost depth is put off; one that its
         issuer withdrew meanwhile is HELD withdrawn; one whose source went is HELD source_lost, and both directions
         are paused."""
-        locked = await self._locked(messages)
+        locks = await self._locks(messages)
         stand, lost = [], []
         for message, verdict in await self._verdicts(messages):
-            certificate = locked.get(message.source_event)
+            certificate = locks.get(message.source_event)
             match verdict:
                 case Waits(height):
                     self._sleepers.put_to_sleep(message, height, page)
@@ -146,11 +147,11 @@ class BsvSource:
     async def validate(self, messages: Sequence[Message], page: Page) -> None:
         if not messages:
             return
-        locked = await self._locked(messages)
+        locks = await self._locks(messages)
         wallets = await load_wallets(self._ground.rpc, [each.recipient for each in messages])
         lost = []
         for message in messages:
-            certificate = locked.get(message.source_event)
+            certificate = locks.get(message.source_event)
             if certificate is None:
                 lost.append((message, _GONE))
                 continue
@@ -160,10 +161,10 @@ class BsvSource:
             page.move(message, to, reason=reason, facts=facts)
         await self._lose(lost, page)
 
-    async def _locked(self, messages: Sequence[Message]) -> Mapping[bytes, Locked]:
-        return await load_locked(self._store, [each.source_event for each in messages], self._ground.identity)
+    async def _locks(self, messages: Sequence[Message]) -> Mapping[bytes, ExitLock]:
+        return await load_locks(self._store, [each.source_event for each in messages], self._ground.identity)
 
-    def _mirrors(self, certificate: Locked) -> dict[str, str]:
+    def _mirrors(self, certificate: ExitLock) -> dict[str, str]:
         """The message that the certificate came by, as far as it names one of this cluster and asset."""
         origin, asset = certificate.origin, self._ground.asset
         if origin is None or origin.chain != chain_name(asset.genesis) or origin.asset != asset.name:
@@ -171,7 +172,7 @@ class BsvSource:
         return {"origin": origin.message.hex()}
 
     def _against(
-        self, message: Message, certificate: Locked, wallets: Mapping[str, AccountState | None]
+        self, message: Message, certificate: ExitLock, wallets: Mapping[str, AccountState | None]
     ) -> Reason | None:
         """Why the message is held. What the holder could not have meant comes first, what may pass last."""
         token, asset = certificate.token, self._ground.asset
