@@ -1,6 +1,7 @@
 """The registry's own invariants, verified on what is stored: registry, index, wallet and chain tell one story.
 
-    R1  what was issued for a device does not overlap in time, and each interval has its guard, which says the same
+    R1  what was issued for a device does not overlap in time, and each interval has its guard, which says the same;
+        of the bridge's intervals, and of no others, there are any number of issuances that mirror tokens
     R2  a device's certificates are numbered from 1 to the next number, without gap or overlap; what the network
         refused has used its numbers up
     R3  the basket has every live token that stands in a custodial account, and the node can unlock it
@@ -19,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 from basket.coins import FUND_COINS
 from basket.keyring import Keyring
@@ -27,7 +29,7 @@ from certificates.token import Token
 from energytag.audit_storage import check_storage_records
 from energytag.compose import ANYONE
 from energytag.imports import IMPORTED
-from energytag.intervals import series_key, start_of
+from energytag.intervals import is_bridges, series_key, span_of, start_of
 from energytag.private import PRIVATE
 from energytag.records import ACCOUNTS, BASKET, DEVICES, INTERVALS, NUMBERS
 from energytag.undone import UNDONE
@@ -47,6 +49,7 @@ class _Issued:
     series: bytes
     numbers: Range
     period: tuple[int, int]
+    is_mirrored: bool
 
     @classmethod
     def of_record(cls, record: Document) -> _Issued:
@@ -54,18 +57,30 @@ class _Issued:
             series_key(record["device_id"], record["energy_carrier"]),
             Range(record["issued_start"], record["issued_end"]),
             (record["period_start"], record["period_end"]),
+            bool(record.get("is_mirrored")),
         )
 
     @classmethod
     def of_token(cls, token: Token) -> _Issued:
         tag, (start_ms, end_ms) = token.bundle.attributes, token.bundle.period_ms
         series = series_key(str(tag["device_id"]), str(tag["energy_carrier"]))
-        return cls(series, token.issued, _whole_secs(start_ms, end_ms))
+        return cls(series, token.issued, _whole_secs(start_ms, end_ms), token.origin is not None)
+
+    @property
+    def span(self) -> _Span:
+        return self.series, self.period
 
     def is_guarded_by(self, row: Document) -> bool:
-        numbers = Range(row["start"], row["stop"])
-        period = _whole_secs(start_of(row), row["end"])
-        return (row["_id"][:16], numbers, period) == (self.series, self.numbers, self.period)
+        return (_span(row), Range(row["start"], row["stop"])) == (self.span, self.numbers)
+
+
+_Span: TypeAlias = tuple[bytes, tuple[int, int]]
+"""A series, and an interval in whole seconds."""
+
+
+def _span(row: Document) -> _Span:
+    series, (start_ms, end_ms) = span_of(row["_id"], row["end"])
+    return series, _whole_secs(start_ms, end_ms)
 
 
 def _whole_secs(start_ms: int, end_ms: int) -> tuple[int, int]:
@@ -118,15 +133,20 @@ async def _issued(reader: Reader, issuer: bytes) -> dict[str, _Issued]:
 async def _intervals(reader: Reader, issued: dict[str, _Issued]) -> list[str]:
     faults: list[str] = []
     guarded: set[str] = set()
+    bridged: set[_Span] = set()
     last: Document | None = None
     async for rows in pages(reader, INTERVALS):
         for before, row in pairwise([last, *rows] if last is not None else rows):
             if before["_id"][:16] == row["_id"][:16] and before["end"] > start_of(row):
                 faults.append(f"R1: issuances {before['issuance_id']} and {row['issuance_id']} overlap in time")
         for row in rows:
+            if is_bridges(row):
+                bridged.add(_span(row))
+                continue
             guarded.add(row["issuance_id"])
             faults += _guard(row, issued.get(row["issuance_id"]))
         last = rows[-1] if rows else last
+    guarded |= {key for key, each in issued.items() if each.is_mirrored and each.span in bridged}
     unguarded = await _standing(reader, [each for each in issued if each not in guarded])
     return faults + [f"R1: issuance {each} has no guard" for each in unguarded]
 

@@ -97,7 +97,16 @@ def is_bridges(row: Document) -> bool:
 
 def start_of(row: Document) -> int:
     """The start of a guarded interval, epoch milliseconds."""
-    return int.from_bytes(row["_id"][_SERIES_BYTES:], "big") - _OFFSET
+    return _start(row["_id"])
+
+
+def span_of(key: bytes, end_ms: int) -> tuple[bytes, tuple[int, int]]:
+    """The series and the interval of a key in `INTERVALS`, with the end that its row says."""
+    return key[:_SERIES_BYTES], (_start(key), end_ms)
+
+
+def _start(key: bytes) -> int:
+    return int.from_bytes(key[_SERIES_BYTES:], "big") - _OFFSET
 
 
 @dataclass(slots=True)

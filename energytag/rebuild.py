@@ -10,7 +10,7 @@ transactions must:
     energytag_private    bundles that were signed and not published: what follows from them is rebuilt, they are not
     basket_coins         coins for fees: their keys are derived from random key IDs, which stand there alone
     basket_deliveries    what users' wallets have, or wait for, and by which key ID it is unlocked
-    energytag_undone     what the network refused, and the numbers that it used up
+    energytag_undone     what the network refused, the numbers that it used up, and the bridge's intervals in it
     energytag_logins     challenges that were used; they end within minutes
 
 Some fields come back otherwise than they were, and nothing depends on them: an interval's `action_id` is empty
@@ -31,6 +31,7 @@ from energytag import directory, rebuild_directory, rebuild_measurements, rebuil
 from energytag.actions import Action, Kind, State
 from energytag.consumption import CONSUMPTION
 from energytag.imports import IMPORTED
+from energytag.intervals import bridge_row, span_of
 from energytag.measurements import MEASUREMENTS
 from energytag.rebuild_imports import Imports
 from energytag.rebuild_overlay import Number, OverlayPass, Unfinished, commit_all, numbers_of
@@ -79,6 +80,7 @@ async def rebuild(store: Store, keyring: Keyring, progress: Progress | None = No
         await _empty(store, collection)
     work = Unfinished(await _by_transaction(store, unfinished))
     done = await OverlayPass(store, keyring, work, numbers).run(steps.more)
+    await _keep_bridged(store)
     await store.commit([Delete(STATE, REBUILD_STATE)])
     return done
 
@@ -176,6 +178,13 @@ async def _use_up(store: Store, numbers: dict[bytes, Number]) -> None:
     async for rows in pages(store, UNDONE):
         for _, key, _, stop, end_ms in (each for row in rows for each in row["issued"]):
             numbers.setdefault(key[:16], Number()).take(stop + 1, end_ms)
+
+
+async def _keep_bridged(store: Store) -> None:
+    """Intervals of which nothing is left but what the network refused are the bridge's all the same."""
+    async for rows in pages(store, UNDONE):
+        bridged = [each for row in rows for each in row.get("bridged", ())]
+        await commit_all(store, [Put(INTERVALS, bridge_row(*span_of(key, end_ms))) for key, end_ms in bridged])
 
 
 async def _empty(store: Store, collection: Collection) -> None:

@@ -20,7 +20,7 @@ from energytag.accounts import holder_of
 from energytag.actions import Action
 from energytag.compose import ANYONE, lock_for
 from energytag.imports import ATTRIBUTE
-from energytag.intervals import interval_row, series_key
+from energytag.intervals import bridge_row, interval_row, is_bridges, series_key
 from energytag.plan import Holder
 from energytag.private import PRIVATE
 from energytag.records import BASKET, DEVICES, INTERVALS, NUMBERS
@@ -143,10 +143,13 @@ class OverlayPass:
         return writes
 
     def _guards(self, txid: bytes, token: Token, notices: Notices, action_id: str = "") -> list[Write]:
-        """The numbers that an issuance took, and its interval, unless that is free again."""
+        """The numbers that an issuance took, and its interval, unless that is free again. What has an origin
+        mirrors a token: its interval is the bridge's, whatever became of it."""
         tag, interval = token.bundle.attributes, token.bundle.period_ms
         series = series_key(str(tag["device_id"]), str(tag["energy_carrier"]))
         self._numbers.setdefault(series, Number()).take(token.issued.end + 1, interval[1])
+        if token.origin is not None:
+            return [Put(INTERVALS, bridge_row(series, interval))]
         withdrawn = withdrawn_quantity(token, notices)
         if withdrawn == token.issued.quantity:
             return []
@@ -205,7 +208,7 @@ class OverlayPass:
         known = await self._store.get(INTERVALS, guard["_id"])
         if known is None:
             return [Insert(INTERVALS, guard)]
-        if known["issuance_id"] != guard["issuance_id"]:
+        if is_bridges(known) or known["issuance_id"] != guard["issuance_id"]:
             return []
         expect = {"issuance_id": known["issuance_id"], "withdrawn": known.get("withdrawn")}
         return [Patch(INTERVALS, known["_id"], {"withdrawn": guard.get("withdrawn")}, expect)]

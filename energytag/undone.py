@@ -42,7 +42,8 @@ UNDONE: Final = Collection(
 """Key: the txid. `pending` is 1, then 2 while only actions are to be looked at, then None. `reason` is why it was
 evicted, `spent` the outpoints that it spent, `issued` what it issued: [issuance id, key in `INTERVALS`, first and
 last number, end (epoch ms)], `imported` what it issued for imports: [issuance id, that of the source, first number,
-last number], and `withdrawn` the issuances that its notices are about. A coin for fees that is live again may give
+last number], `bridged` the bridge's intervals among those of `issued` ([key in `INTERVALS`, end]), which stay the
+bridge's, and `withdrawn` the issuances that its notices are about. A coin for fees that is live again may give
 an issuance id once more, so an issuance is known by its numbers, too."""
 
 _AT_ONCE: Final = 20
@@ -79,6 +80,7 @@ class Undoing:
             "reason": reason,
             "spent": [spend.outpoint for spend in transaction.inputs],
             "issued": [_issued(each) for each in tokens if ATTRIBUTE not in each.bundle.attributes],
+            "bridged": [_bridged(each) for each in tokens if each.origin is not None],
             "imported": [_imported(each) for each in tokens if ATTRIBUTE in each.bundle.attributes],
             "withdrawn": sorted({each.issuance_id for each in contents if isinstance(each, Withdrawal)}),
         }
@@ -118,7 +120,7 @@ class Undoing:
         await self._store.commit(writes)
 
     async def _freed(self, row: Document) -> list[Write]:
-        """The guards of what was issued go, unless the interval was issued otherwise meanwhile."""
+        """The guards of what was issued go, but not the bridge's, nor that of what was issued meanwhile."""
         issued = {key: (issuance_id, start) for issuance_id, key, start, *_ in row["issued"]}
         guards = await self._store.get_many(INTERVALS, list(issued))
         return [
@@ -172,6 +174,11 @@ def _issued(token: Token) -> list[object]:
     tag, (start_ms, end_ms) = token.bundle.attributes, token.bundle.period_ms
     series = series_key(str(tag["device_id"]), str(tag["energy_carrier"]))
     return [token.issuance_id, interval_key(series, start_ms), token.issued.start, token.issued.end, end_ms]
+
+
+def _bridged(token: Token) -> list[object]:
+    _, key, *_, end_ms = _issued(token)
+    return [key, end_ms]
 
 
 def _imported(token: Token) -> list[object]:

@@ -3,6 +3,10 @@
 No topic can refuse it, since which of the two came first depends on the node (I8). The index tells of it with
 every answer instead. `metawatt_intervals` finds intervals that begin alike; around a flagged one, and for the
 partition of one issuance, overlaps are sought in the device's own records.
+
+What mirrors tokens of another chain is issued in as many parts as tokens came: certificates of one issuer for one
+interval, each with an `origin`, are no doubles of each other. That together they are no more than came is for the
+mirror's parity and receipts to show.
 """
 
 from __future__ import annotations
@@ -43,8 +47,15 @@ def _is_flagged(record: Document, mark: Document) -> bool:
 
 async def overlapping(record: Document, reader: Reader) -> list[str]:
     """Other issuance ids of the same device whose interval overlaps this record's, sorted."""
-    found = {each["issuance_id"] for each in await _neighbours(record, reader) if _overlaps(each, record)}
+    neighbours = await _neighbours(record, reader)
+    found = {each["issuance_id"] for each in neighbours if _overlaps(each, record) and not _are_parts(each, record)}
     return sorted(found - {record["issuance_id"]})
+
+
+def _are_parts(one: Document, other: Document) -> bool:
+    """Whether both are parts of one interval that is mirrored."""
+    are_mirrored = bool(one.get("is_mirrored") and other.get("is_mirrored"))
+    return are_mirrored and all(one[name] == other[name] for name in ("issuer", "period_start", "period_end"))
 
 
 def _overlaps(one: Document, other: Document) -> bool:

@@ -22,6 +22,8 @@ they cost admission nothing.
 issuance that was ever the subject of one, so that one read tells for a whole page of records whether there
 is anything to look up. A mark may be stale, a missing mark never is.
 
+`is_mirrored` is on the records of certificates with an `origin`, which mirror tokens of another chain.
+
 `metawatt_intervals` has for each device and start of an interval the first and the last issuance: where they
 differ, the interval was issued twice. It is written without a read, so that two issuances of one group commit
 find each other, in whatever order. `metawatt_devices` tells which devices bear a name.
@@ -179,6 +181,8 @@ def certificate_record(event: OutputAdmitted, token: Token) -> Document | None:
         quantity_wh=bundle.energy_wh,
         face_value=tag["face_value"],
     )
+    if token.origin is not None:
+        record["is_mirrored"] = True
     return record
 
 
