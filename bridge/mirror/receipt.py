@@ -26,7 +26,7 @@ from solders.signature import Signature
 
 from basket.keyring import RECEIPT_PROTOCOL
 from bridge.mirror.ground import Asset
-from bridge.mirror.message import Message, message_id, solana_event
+from bridge.mirror.message import Message, message_id, refund_id, solana_event
 from bridge.mirror.states import Direction, Kind, State
 from bridge.programs.instructions import Path
 from certificates.canonical import canonical
@@ -144,6 +144,11 @@ class Statement:
     @property
     def is_refund(self) -> bool:
         return self.outcome is State.REFUNDED
+
+    @property
+    def crossing_id(self) -> bytes:
+        """What a payment on Solana was known by: the message's id, or that of its refund."""
+        return refund_id(self.message.id) if self.is_refund else self.message.id
 
     @property
     def path(self) -> Path:
