@@ -7,6 +7,7 @@
     issues      txid           BSV transactions of the bridge's own, until they are final
     receipts    message id     the proof of a crossing that ended
     audit       number         the hash-chained log
+    outstanding message id     how much of an incoming message is on BSV
     commands    id             what operators ask, carried out by whoever holds the lease
     mirror      name           the log's head, the ledger, limits, pauses
 
@@ -63,7 +64,7 @@ MESSAGES: Final = Collection(
                   out: origin (hex id of the message that the certificate mirrors), issuance_id, range
                   ([start, end]), owner (hex, the key that `exit.owner` binds a refund to), previous (hex, the key
                   that the certificate was locked to before)
-    accounting    accounted (True), lots ([key, units] each)
+    accounting    accounted (True), lots ([key, units] each), queued (delay or limit: for what it is QUEUED)
     delivering    issuances ([issuance id, output index, Wh] each), marker (base58), slot, completion (txid, hex),
                   earlier (txids on BSV, hex, of attempts before the last)
 """
@@ -106,6 +107,9 @@ RECEIPTS: Final = Collection("bridge_receipts", key="bytes", fields={})
 AUDIT: Final = Collection("bridge_audit", key="int", clustered=True)
 """`book.entry_bytes`: `text` (canonical JSON), `hash` (32 B)."""
 
+OUTSTANDING: Final = Collection("bridge_outstanding", key="bytes", clustered=True)
+"""Of each incoming message that is RECEIPTED: `left` base units that are certificates, and may come back; `rev`."""
+
 COMMANDS: Final = Collection(
     "bridge_commands", key="text", fields={"open_ms": "int"}, indexes=(Index("open", ("open_ms",), partial=True),)
 )
@@ -115,4 +119,4 @@ message})."""
 MIRROR: Final = Collection("bridge_mirror", key="text")
 """`head` (number, hash of the log's last entry), `ledger:<asset>`, `limit:<direction>`, `pause:<direction>`."""
 
-MIRROR_COLLECTIONS: Final = (INBOX, MESSAGES, LOTS, RELEASES, ISSUES, RECEIPTS, AUDIT, COMMANDS, MIRROR)
+MIRROR_COLLECTIONS: Final = (INBOX, MESSAGES, LOTS, RELEASES, ISSUES, RECEIPTS, AUDIT, OUTSTANDING, COMMANDS, MIRROR)

@@ -1,0 +1,233 @@
+"""The accountant: nothing is signed that is not in the books, and the books never go below zero (I6).
+
+    paused                       → looked at again later
+    large, and not waited yet    → QUEUED for the delay
+    beyond the direction's limit → QUEUED until it is refilled
+    in: fewer readings on record → HELD, or looked at again
+    out: not outstanding         → HELD overdrawn
+    else                         → ACCOUNTED, in the commit that changes ledger, limits, lots, what is outstanding
+
+All messages of a page are taken in their order, each from what those before it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from bridge.mirror.book import Page
+from bridge.mirror.drafts import Drafts
+from bridge.mirror.ground import MirrorGround
+from bridge.mirror.landing import may_land
+from bridge.mirror.ledger import (
+    Change,
+    Ledger,
+    arrived_in,
+    arrived_out,
+    entered_in,
+    entered_out,
+    refund_decided,
+    refund_ended,
+)
+from bridge.mirror.limits import Limits, limit_key
+from bridge.mirror.message import Message
+from bridge.mirror.outstanding import NotYet, Outstanding, Overdrawn
+from bridge.mirror.pauses import Pauses
+from bridge.mirror.ports import Provenance
+from bridge.mirror.records import MESSAGES, MIRROR
+from bridge.mirror.states import Direction, Hold, State
+from config.errors import BadRequest, ErrorCode
+from store.port import Reader
+
+PAUSED_MS: Final = 2_000
+_LOOK_AGAIN_MS: Final = 500
+_FOR_DELAY: Final = "delay"
+_FOR_LIMIT: Final = "limit"
+_NEVER_REFUNDED: Final = (Hold.SOURCE_DISPUTED, Hold.SOURCE_LOST)
+
+
+def ledger_key(asset: str) -> str:
+    """The key of an asset's ledger in `records.MIRROR`."""
+    return f"ledger:{asset}"
+
+
+async def read_ledger(reader: Reader, asset: str) -> Ledger:
+    """The ledger as it is stored."""
+    return Ledger.read(await reader.get(MIRROR, ledger_key(asset)))
+
+
+class Accountant:
+    """`ports.Accounting` of one asset."""
+
+    def __init__(self, ground: MirrorGround, provenance: Provenance, pauses: Pauses) -> None:
+        self._store = ground.store
+        self._asset = ground.asset
+        self._provenance = provenance
+        self._pauses = pauses
+        self._drafts = Drafts(ground.store)
+        self._outstanding = Outstanding(self._drafts)
+        self._limits = Limits(ground.store, ground.bridge, ground.now_ms)
+
+    # What may cross
+
+    async def account(self, messages: Sequence[Message], page: Page) -> None:
+        """VALIDATED, QUEUED → ACCOUNTED | QUEUED | HELD, or put off."""
+        for direction in Direction:
+            if own := [each for each in messages if each.direction is direction]:
+                await self._account(direction, own, page)
+
+    async def _account(self, direction: Direction, messages: Sequence[Message], page: Page) -> None:
+        if await self._pauses.paused(direction) is not None:
+            for each in messages:
+                page.put_off(each, page.now_ms + PAUSED_MS)
+            return
+        passing = [each for each in messages if not self._is_delayed(each, page)]
+        passing = [each for each in passing if not await self._is_queued(each, page)]
+        if direction is Direction.IN:
+            entered = await self._enter_in(passing, page)
+        else:
+            entered = await self._enter_out(passing, page)
+        for each in passing:
+            if each.id not in entered and not _has_taken(page.moved.get(each.id, each)):
+                await self._give_back(each, page)
+
+    def _is_delayed(self, message: Message, page: Page) -> bool:
+        """Queue a large message for a while, once."""
+        delay_ms = self._limits.large_delay_ms if message.wh >= self._limits.large_wh else 0
+        if not delay_ms or message.state is State.QUEUED:
+            return False
+        page.move(message, State.QUEUED, due_ms=page.now_ms + delay_ms, facts={"queued": _FOR_DELAY})
+        return True
+
+    async def _is_queued(self, message: Message, page: Page) -> bool:
+        """Take from the direction's bucket, and queue the message until that was refilled. One that was queued for
+        that took its part already."""
+        direction = message.direction
+        if not self._limits.is_bounded(direction) or _has_taken(message):
+            return False
+        bucket = self._limits.bucket(direction, await self._row(direction, page), page.now_ms)
+        wait_ms = bucket.wait_ms(message.wh)
+        await self._drafts.put(page, MIRROR, limit_key(direction), bucket.taken(message.wh).document())
+        if not wait_ms:
+            return False
+        due_ms, facts = page.now_ms + wait_ms, {"queued": _FOR_LIMIT}
+        if message.state is State.QUEUED:
+            page.put_off(message, due_ms, facts={**message.facts, **facts})
+        else:
+            page.move(message, State.QUEUED, due_ms=due_ms, facts=facts)
+        return True
+
+    async def _enter_in(self, messages: Sequence[Message], page: Page) -> set[bytes]:
+        entered = set()
+        for each in await self._provenance.allocate(messages, page):
+            await self._change(entered_in(each), page)
+            await self._refill(each, page)
+            page.move(each, State.ACCOUNTED, facts={"accounted": True, "lots": each.facts["lots"]})
+            entered.add(each.id)
+        return entered
+
+    async def _enter_out(self, messages: Sequence[Message], page: Page) -> set[bytes]:
+        origins = await self._origins(messages)
+        entered = set()
+        for each in messages:
+            if await self._enter_exit(each, origins.get(_origin(each)), page):
+                entered.add(each.id)
+        return entered
+
+    async def _enter_exit(self, message: Message, origin: Message | None, page: Page) -> bool:
+        answer = await self._outstanding.take(message, origin, page)
+        if isinstance(answer, NotYet):
+            page.put_off(message, page.now_ms + _LOOK_AGAIN_MS)
+            return False
+        if isinstance(answer, Overdrawn):
+            page.hold(message, Hold.OVERDRAWN, answer.text)
+            return False
+        await self._change(entered_out(message), page)
+        await self._refill(message, page)
+        page.move(message, State.ACCOUNTED, facts={"accounted": True})
+        return True
+
+    async def _origins(self, messages: Sequence[Message]) -> Mapping[bytes, Message]:
+        """The incoming messages that exits mirror, by id."""
+        wanted = {_origin(each) for each in messages} - {b""}
+        rows = await self._store.get_many(MESSAGES, sorted(wanted)) if wanted else {}
+        return {row["_id"]: Message.read(row) for row in rows.values()}
+
+    # Back, and to the end
+
+    async def refund(self, message: Message, page: Page) -> None:
+        """HELD → REFUND_ACCOUNTED. `BadRequest(STATUS_FORBIDS)` for one that is not held, whose source is not sure,
+        or of which a transaction may have landed, or may yet."""
+        await self._demand_refundable(message)
+        if not message.is_refund:
+            await self._change(refund_decided(message), page)
+            if message.direction is Direction.OUT and message.was_accounted:
+                await self._outstanding.put(_origin(message), message.units, page)
+        page.move(message, State.REFUND_ACCOUNTED, is_refund=True, destination_tx=None)
+
+    async def ended(self, messages: Sequence[Message], page: Page) -> None:
+        """Energy has arrived at its destination, or is back: what the books write with the last step."""
+        for each in messages:
+            await self._change(self._ending(each), page)
+            if each.direction is Direction.IN and not each.is_refund:
+                await self._outstanding.put(each.id, each.units, page)
+        if back := [each for each in messages if each.is_refund and each.direction is Direction.IN]:
+            await self._provenance.released(back, page)
+
+    async def let_go(self, message: Message, page: Page) -> None:
+        """A message that was queued is held by a person: it leaves its place in the queue."""
+        if message.state is State.QUEUED and _has_taken(message):
+            await self._give_back(message, page)
+
+    async def _demand_refundable(self, message: Message) -> None:
+        if message.state is not State.HELD or message.reason is None:
+            raise _forbidden(f"The message is {message.state.value}, and only one that is HELD can be refunded")
+        if message.final_ms is None or message.reason.code in _NEVER_REFUNDED:
+            raise _forbidden("Its source is not final for sure: nothing is there to be given back")
+        if why := await may_land(message, self._store):
+            raise _forbidden(f"It cannot be refunded: {why}")
+
+    def _ending(self, message: Message) -> Change:
+        if message.is_refund:
+            return refund_ended(message, self._asset.mode)
+        if message.direction is Direction.IN:
+            return arrived_in(message)
+        return arrived_out(message, self._asset.mode)
+
+    # Rows
+
+    async def _change(self, change: Change, page: Page) -> None:
+        """Raises `LedgerRefuses`: then nothing of the page is written."""
+        if change:
+            key = ledger_key(self._asset.name)
+            ledger = Ledger.read(await self._drafts.get(page, MIRROR, key)).changed(change)
+            await self._drafts.put(page, MIRROR, key, ledger.document())
+
+    async def _give_back(self, message: Message, page: Page) -> None:
+        """What it took from its direction's bucket, and did not use."""
+        await self._pour(message.direction, message.wh, page)
+
+    async def _refill(self, message: Message, page: Page) -> None:
+        """What crosses one way makes room the other way."""
+        await self._pour(Direction.OUT if message.direction is Direction.IN else Direction.IN, message.wh, page)
+
+    async def _pour(self, direction: Direction, wh: int, page: Page) -> None:
+        if self._limits.is_bounded(direction):
+            bucket = self._limits.bucket(direction, await self._row(direction, page), page.now_ms)
+            await self._drafts.put(page, MIRROR, limit_key(direction), bucket.refilled(wh).document())
+
+    async def _row(self, direction: Direction, page: Page) -> dict[str, object] | None:
+        return await self._drafts.get(page, MIRROR, limit_key(direction))
+
+
+def _has_taken(message: Message) -> bool:
+    return message.state is State.QUEUED and message.facts.get("queued") == _FOR_LIMIT
+
+
+def _origin(message: Message) -> bytes:
+    """The id of the message that an exit's certificate mirrors; empty where there is none."""
+    return bytes.fromhex(message.facts.get("origin") or "")
+
+
+def _forbidden(text: str) -> BadRequest:
+    return BadRequest(text, ErrorCode.STATUS_FORBIDS)
