@@ -72,8 +72,8 @@ class Unlocks:
         return plan_whole(choices, source, Status.ACTIVE)
 
     def _against(self, holding: Holding) -> MetawattError | None:
-        """Against what is locked to another bridge, or must be given back to a key that the owner named; and against
-        all of it on a node that mirrors: tokens may be out already for what is locked."""
+        """Against what is locked to another bridge, or must be given back to a key that the owner named; and
+        against all of it on a node that mirrors: tokens may be out already for what is locked."""
         if self.ground.settings.mirrors:
             return StatusForbids("what is locked to this bridge is given back by it alone: ask for a refund")
         identity = self.ground.keyring.identity
