@@ -64,8 +64,11 @@ class Keyring:
         """The key that spends a custodial account's token, which `sender` locked to it."""
         return self._holders(account_id, sender).own_key(OWNER_PROTOCOL, key_id)
 
-    def bridge_key(self, key_id: str) -> PrivateKey:
-        """The key of a certificate that was locked to the node itself, as a bridge."""
+    def bridge_key(self, key_id: str | None) -> PrivateKey:
+        """The key of a certificate that was locked to the node itself, as a bridge: to its identity key as it is
+        when there is no key ID."""
+        if key_id is None:
+            return self._key
         return self._tweakers("anyone").own_key(OWNER_PROTOCOL, key_id)
 
     def sign_issuance(self, issuance_id: str, text: bytes) -> bytes:

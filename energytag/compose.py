@@ -90,10 +90,10 @@ def _spend(builder: TransactionBuilder, pieces: Iterable[Piece], funding: Fundin
 
 
 def _unlocking_key(holding: Holding, keyring: Keyring) -> PrivateKey:
-    assert holding.key_id is not None
-    assert holding.sender is not None
     if holding.token.bundle.status is Status.LOCKED:
         return keyring.bridge_key(holding.key_id)
+    assert holding.key_id is not None
+    assert holding.sender is not None
     sender: Counterparty = "anyone" if holding.sender == ANYONE else holding.sender
     return keyring.unlocking_key(holding.account_id, holding.key_id, sender)
 

@@ -90,7 +90,8 @@ class BsvSource:
     async def _verdicts(self, messages: Sequence[Message]) -> list[tuple[Message, Verdict]]:
         if not messages:
             return []
-        generation = self._headers.generation
+        headers = self._headers
+        generation = headers.generation
         places = await load_places(self._store, [each.source_event for each in messages])
         await know_headers(places.values(), self._headers)
         told = [

@@ -56,7 +56,11 @@ class LockedCoins:
             spender = spends[message.source_event]["txid"][::-1].hex()
             raise Refused(Hold.DESTINATION_CONFLICT, f"the certificate at {name} was spent by {spender}")
         key_id = _key_id(holding.token)
-        if holding.token.bundle.status is not Status.LOCKED or key_id is None:
+        if holding.token.bundle.status is not Status.LOCKED:
+            raise Refused(Hold.SOURCE_LOST, f"the certificate at {name} is not locked")
+        if holding.token.locking_key == self._keyring.identity:
+            key_id = None
+        elif key_id is None:
             raise Refused(Hold.SOURCE_LOST, f"the certificate at {name} is not locked by a key ID")
         if self._keyring.bridge_key(key_id).public != holding.token.locking_key:
             raise Refused(Hold.SOURCE_LOST, f"the certificate at {name} is locked to another bridge")
