@@ -49,11 +49,14 @@ async def checked_mint(
     return mint
 
 
-async def multisig_signers(rpc: SolanaRpc, authority: Pubkey, ours: Iterable[Pubkey]) -> tuple[Pubkey, ...]:
-    """Who signs for a mint's authority: nobody else, `()`, when it is a plain key; as many of `ours` as it
-    asks for when it is a multisig. Raises `MintUnusable` when ours are too few."""
+async def multisig_signers(
+    rpc: SolanaRpc, authority: Pubkey, ours: Iterable[Pubkey], token_program: Pubkey
+) -> tuple[Pubkey, ...]:
+    """Who signs for a mint's authority, or for the owner of a token account: nobody else, `()`, when it is a plain
+    key; as many of `ours` as it asks for when it is a multisig of the token program. Raises `MintUnusable` when
+    ours are too few."""
     account = (await rpc.accounts([authority], "confirmed"))[0]
-    if account is None or account.owner not in _PROGRAM_NAMES or len(account.data) != _MULTISIG_BYTES:
+    if account is None or account.owner != token_program or len(account.data) != _MULTISIG_BYTES:
         return ()
     multisig = Multisig.from_bytes(account.data)
     members = set(multisig.signers[: multisig.n])

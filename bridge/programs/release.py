@@ -2,8 +2,8 @@
 what came from Solana. Guarded by markers, as mints of readings are.
 
 The memo says for what, for people and auditors: `gwx1:release:<txid hex>.<vout>,…` names the certificates'
-outpoints, `gwx1:refund:<base58 of the message's id>,…` the messages. It is a note, not a proof. What binds a payment
-to its message is its marker, whose seed is made of the crossing's id.
+outpoints, `gwx1:refund:<base58 of the message's id>,…` the messages. It is a note, not a proof. What binds a
+payment to its message is its marker, whose seed is made of the crossing's id.
 """
 
 from __future__ import annotations

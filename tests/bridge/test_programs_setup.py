@@ -86,7 +86,7 @@ async def test_without_lamports_it_says_so(rpc: ClusterClient, monkeypatch: pyte
 
 
 async def test_a_plain_authority_needs_no_other_signers(rpc: ClusterClient, signer: FileSigner) -> None:
-    assert await multisig_signers(rpc, signer.public, [signer.public]) == ()
+    assert await multisig_signers(rpc, signer.public, [signer.public], TOKEN_PROGRAM_ID) == ()
 
 
 async def test_a_multisigs_members_are_found_and_it_is_no_mint(rpc: ClusterClient, signer: FileSigner) -> None:
@@ -106,9 +106,9 @@ async def test_a_multisigs_members_are_found_and_it_is_no_mint(rpc: ClusterClien
         await asyncio.sleep(0.01)
 
     ours = [signer.public, members[2], members[0], members[1]]
-    assert await multisig_signers(rpc, multisig.pubkey(), ours) == (members[2], members[0])
+    assert await multisig_signers(rpc, multisig.pubkey(), ours, TOKEN_PROGRAM_ID) == (members[2], members[0])
     with pytest.raises(MintUnusable, match="asks for 2 signers; 1 are here"):
-        await multisig_signers(rpc, multisig.pubkey(), ours[:2])
+        await multisig_signers(rpc, multisig.pubkey(), ours[:2], TOKEN_PROGRAM_ID)
     with pytest.raises(MintUnusable, match="is no mint"):
         await checked_mint(
             rpc, multisig.pubkey(), token_program=TOKEN_PROGRAM_ID, decimals=9, authority=signer.public

@@ -1,0 +1,131 @@
+"""What the parts of releasing work with, and how they write: pages of the book about flights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import structlog
+from solders.pubkey import Pubkey
+
+from bridge.minting.funds import Funds
+from bridge.minting.lookup import Lookup
+from bridge.minting.orders import Ground
+from bridge.mirror.book import Page
+from bridge.mirror.ground import Asset, MirrorGround
+from bridge.mirror.message import Message
+from bridge.mirror.records import RELEASES
+from bridge.mirror.release_flights import Flight, Flights, waits_for
+from bridge.mirror.states import Hold, State
+from bridge.programs.keys import Signer
+from bridge.programs.mint import multisig_signers
+from bridge.programs.release import Crossing, Release, Vault
+from bridge.solana.rpc import SolanaRpc
+from config.errors import ErrorCode, MetawattError
+from store.port import Conflict
+
+Fill: TypeAlias = Callable[[Page], None]
+
+PUT_OFF_MS: Final = 15_000
+"""Until a message is looked at again whose marker is there, but not the transaction that made it."""
+
+log = structlog.get_logger("metawatt.mirror")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseContext:
+    """One destination's ground, way to pay, and memory. `counts` are transactions, by what became of them."""
+
+    ground: MirrorGround
+    mode: Release
+    accounts: Ground[Crossing]
+    lookup: Lookup[Crossing]
+    flights: Flights
+    funds: Funds
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    async def open(cls, ground: MirrorGround) -> ReleaseContext:
+        """With who has to sign, as the cluster says. Raises `Unavailable`, and what `vault_of` does."""
+        rpc, now_ms, payer = ground.rpc, ground.now_ms, ground.signers[0].public
+        mode = Release(ground.asset.genesis, await vault_of(ground.asset, rpc, ground.signers), payer)
+        low = ground.settings.solana.payer_low_lamports
+        return cls(
+            ground,
+            mode,
+            Ground(rpc, mode, now_ms),
+            Lookup(ground.store, rpc, mode, RELEASES),
+            Flights(ground.store, now_ms),
+            Funds(rpc, payer, now_ms, low_lamports=low, has_faucet=ground.has_faucet),
+        )
+
+    async def write(self, flights: Sequence[Flight], fill: Fill) -> bool:
+        """One page about these flights; False when something was changed meanwhile, and they were read anew. `fill`
+        finds their messages as they are when it is called. Raises `Lost`."""
+        try:
+            async with self.ground.book.page() as page:
+                fill(page)
+        except Conflict:
+            await self.flights.reload(flights)
+            return False
+        except BaseException:
+            self.flights.doubt()
+            raise
+        # At once, before anybody else has the book's turn: who comes next finds them as they are stored.
+        for flight in flights:
+            moved = (page.moved.get(each.id, each) for each in flight.messages)
+            flight.messages = [each for each in moved if waits_for(each, flight.key)]
+        return True
+
+    async def each(self, flights: Sequence[Flight], write: Callable[[Sequence[Flight]], Awaitable[bool]]) -> None:
+        """Write about all of them at once, and where that conflicts about each by itself."""
+        if flights and not await write(flights) and len(flights) > 1:
+            for flight in flights:
+                if flight in self.flights:
+                    await write([flight])
+
+
+async def vault_of(asset: Asset, rpc: SolanaRpc, signers: Sequence[Signer]) -> Vault:
+    """Where the asset's tokens are paid from, and who signs for it. Raises `MintUnusable` when it is a multisig of
+    which too few signers are here, `MetawattError(SETTINGS_INVALID)` when it is a key that is not here."""
+    is_held = asset.mode == "lock"
+    authority = asset.owner if is_held else asset.mint_authority
+    ours = [each.public for each in signers]
+    members = await multisig_signers(rpc, authority, ours, asset.token_program)
+    if not members and authority not in ours:
+        held = "custody" if is_held else "the mint"
+        raise MetawattError(f"There is no key of {authority}, who has {held}", ErrorCode.SETTINGS_INVALID)
+    custody: Pubkey | None = asset.custody if is_held else None
+    return Vault(asset.mint, asset.token_program, asset.decimals, authority, custody, members)
+
+
+# Steps
+
+
+def paid(page: Page, message: Message, signature: bytes, slot: int, crossing: Crossing, marker: Pubkey) -> None:
+    """By a final transaction that was checked."""
+    if message.state is not State.DST_SEEN:
+        page.move(message, State.DST_SEEN, due_ms=None, destination_tx=signature)
+    facts = {"slot": slot, "marker": str(marker), "paid_to": str(crossing.destination)}
+    page.move(message, State.DST_FINAL, facts=facts, destination_tx=signature)
+
+
+def free(page: Page, message: Message, due_ms: int, *, alone: bool = False) -> None:
+    """Its transaction cannot land any more: it is signed for anew."""
+    if message.state is State.DST_SEEN:
+        page.move(message, State.DST_SENT, due_ms=None)
+    page.move(message, State.DST_EXPIRED, due_ms=due_ms, facts={"alone": True} if alone else None)
+
+
+def hold(page: Page, message: Message, code: Hold, text: str) -> None:
+    """For a person to look at."""
+    log.error("a release is held", message=message.id.hex(), code=code.value, reason=text)
+    page.hold(message, code, text)
+
+
+def waiting(flight: Flight, states: Iterable[State]) -> list[Message]:
+    """Those of a flight's messages that are in one of these states."""
+    wanted = frozenset(states)
+    return [each for each in flight.messages if each.state in wanted]

@@ -1,0 +1,94 @@
+"""Solana as a destination: releases of what was locked on BSV, and refunds of what came from Solana.
+
+Where it may die, and who goes on (tests/bridge/test_mirror_release_crashes.py dies at each of them):
+
+    before the page of the signed releases          nothing is stored, nobody has seen them: the messages are due
+    after it, before or between the sends           the releases are open: sent by whoever comes next, as they are
+    after a send, before its answer                 the same; the bytes are identical, and land once
+    after a release was seen, or was final          it is found by its signature, and settled
+    before the page of what was found out           it is found out again
+    before the page of a receipt                    the receipt is made again
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from bridge.minting.funds import Funds
+from bridge.mirror.ground import MirrorGround
+from bridge.mirror.message import Message
+from bridge.mirror.ports import Accounting, Receipts
+from bridge.mirror.release_context import ReleaseContext, log
+from bridge.mirror.release_following import Following
+from bridge.mirror.releases import Releases
+from bridge.mirror.states import State
+from config.errors import Unavailable
+from store.port import Write
+
+_PUT_OFF_MS: Final = 5_000
+"""Until a receipt is tried again that a chain did not tell enough for."""
+
+
+class SolanaDestination:
+    """A `ports.Destination`. It asks the cluster who has to sign when it is first used. `counts` are transactions,
+    by what became of them: signed, sent, resent, refused, unanswered, final, failed, expired."""
+
+    def __init__(self, ground: MirrorGround, accounting: Accounting, receipts: Receipts) -> None:
+        self._ground = ground
+        self._accounting = accounting
+        self._receipts = receipts
+        self._opening = asyncio.Lock()
+        self._parts: tuple[ReleaseContext, Releases, Following] | None = None
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter() if self._parts is None else self._parts[0].counts
+
+    @property
+    def funds(self) -> Funds | None:
+        """What the payer has; None before the first use."""
+        return None if self._parts is None else self._parts[0].funds
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """See `ports.Destination`. Raises `Unavailable` when the cluster does not answer or the payer has too few
+        lamports, `Conflict` when messages were changed meanwhile, `Lost`."""
+        _, releases, _ = await self._open()
+        await releases.deliver(messages)
+
+    async def follow(self) -> int:
+        """See `ports.Destination`. Raises `Unavailable` when the cluster does not answer, `Lost`."""
+        _, _, following = await self._open()
+        return await following.follow()
+
+    async def complete(self, messages: Sequence[Message]) -> None:
+        """Refunds of what came from Solana: DST_FINAL → REFUNDED, with the receipts, in one page. Releases are for
+        BSV to complete, where their certificates are withdrawn."""
+        assert all(each.is_refund for each in messages), "a release is completed on BSV"
+        written = [(each, await self._receipt(each)) for each in messages]
+        async with self._ground.book.page() as page:
+            await self._accounting.ended([each for each, receipt in written if receipt is not None], page)
+            for message, receipt in written:
+                if receipt is None:
+                    page.put_off(message, page.now_ms + _PUT_OFF_MS)
+                else:
+                    page.write(receipt)
+                    page.move(message, State.REFUNDED)
+
+    async def _receipt(self, message: Message) -> Write | None:
+        """None when a chain does not tell enough yet."""
+        try:
+            return await self._receipts.write(message)
+        except Unavailable as error:
+            log.warning("a receipt is put off", message=message.id.hex(), reason=error.message)
+            return None
+
+    async def _open(self) -> tuple[ReleaseContext, Releases, Following]:
+        async with self._opening:  # the lanes and whoever follows come at once
+            if self._parts is None:
+                context = await ReleaseContext.open(self._ground)
+                releases = Releases(context)
+                self._parts = (context, releases, Following(context, releases))
+            return self._parts
