@@ -49,7 +49,11 @@ class Sender:
 
     def topics_of(self, piece: Piece) -> frozenset[str]:
         """The hosted topics that a piece's outputs are offered to."""
-        return self._topics(*origin_of(piece))
+        return self.topics_for(*origin_of(piece))
+
+    def topics_for(self, energy_source: str, country: str) -> frozenset[str]:
+        """The hosted topics of certificates of a source and a country."""
+        return self._topics(energy_source, country)
 
     def _topics_of(self, energy_source: str, country: str) -> frozenset[str]:
         return frozenset(name for name, scope in self._scopes if _takes(scope, energy_source, country))

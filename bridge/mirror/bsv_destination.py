@@ -1,0 +1,50 @@
+"""BSV as a destination: certificates are issued for what comes from Solana, given back where an exit is refunded,
+and withdrawn where one is completed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge.mirror.bsv_following import Following
+from bridge.mirror.completing import Completing
+from bridge.mirror.earlier import Earlier
+from bridge.mirror.ground import MirrorGround
+from bridge.mirror.issuing import Issuing
+from bridge.mirror.message import Message
+from bridge.mirror.ports import Accounting, Provenance, Receipts
+from bridge.mirror.posting import Poster
+from bridge.mirror.refunding import Refunding
+from bridge.mirror.states import Direction
+
+
+class BsvDestination:
+    """`ports.Destination` of the lane in, and of the refunds and the completion of the lane out."""
+
+    def __init__(
+        self, ground: MirrorGround, provenance: Provenance, accounting: Accounting, receipts: Receipts
+    ) -> None:
+        self._poster = Poster(ground)
+        self._issuing = Issuing(ground)
+        self._refunding = Refunding(ground)
+        self._completing = Completing(ground, provenance, accounting, receipts, self._poster)
+        self._following = Following(ground, self._completing.again)
+        self._earlier = Earlier(ground)
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Messages from Solana are issued, exits are refunded. Raises `Unavailable`, `Lost`."""
+        clear, spending = await self._earlier.settle(messages)
+        if coming := [each for each in clear if each.direction is Direction.IN]:
+            await self._poster.carry_out(self._issuing, coming, spending)
+        if back := [each for each in clear if each.direction is Direction.OUT]:
+            await self._poster.carry_out(self._refunding, back)
+
+    async def follow(self) -> int:
+        return await self._following.follow()
+
+    async def complete(self, messages: Sequence[Message]) -> None:
+        """DST_FINAL → RECEIPTED | REFUNDED: messages that are final here, and exits that are final on Solana."""
+        await self._completing.complete(messages)
+
+    async def may_land(self, message: Message) -> bool:
+        """Whether a transaction on BSV that was made for the message may still be mined."""
+        return await self._earlier.may_land(message)

@@ -1,0 +1,176 @@
+"""Completing: the end of crossings, with their receipts.
+
+An exit whose tokens are released, finally, has its certificate become Withdrawn, many in one transaction; the
+message ends in the commit that admits it. Everything else that is final on BSV ends on a page of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+from solders.signature import Signature
+
+from bridge.mirror.book import Page
+from bridge.mirror.ground import MirrorGround
+from bridge.mirror.locked import LockedCoins, MoveLeg
+from bridge.mirror.message import Message
+from bridge.mirror.ports import Accounting, Provenance, Receipts
+from bridge.mirror.posting import Planned, Posted, Poster, Purpose, Refusals
+from bridge.mirror.records import ISSUES, MESSAGES
+from bridge.mirror.states import Direction, Hold, State
+from certificates.successor import complete
+from certificates.token import Token
+from config.errors import Unavailable
+from energytag.plan import Lock, Part
+from overlay.records import SPENDS
+from store.port import Document, Patch, Write
+
+_PUT_OFF_MS: Final = 5_000
+
+log = structlog.get_logger("metawatt.mirror")
+
+
+class Completing:
+    """Ends messages whose destination is final."""
+
+    def __init__(
+        self,
+        ground: MirrorGround,
+        provenance: Provenance,
+        accounting: Accounting,
+        receipts: Receipts,
+        poster: Poster,
+    ) -> None:
+        self._ground = ground
+        self._provenance = provenance
+        self._accounting = accounting
+        self._receipts = receipts
+        self._poster = poster
+
+    async def complete(self, messages: Sequence[Message]) -> None:
+        """DST_FINAL → RECEIPTED | REFUNDED; put off where a chain does not tell what the receipt needs."""
+        receipts = await self._written(messages)
+        ready = [each for each in messages if each.id in receipts]
+        await self._end([each for each in ready if not _is_exit(each)], receipts)
+        if exits := [each for each in ready if _is_exit(each)]:
+            errand = Withdrawing(self._ground, self._provenance, self._accounting, receipts)
+            await self._poster.carry_out(errand, exits)
+
+    async def again(self, rows: Sequence[Document]) -> None:
+        """Withdraw once more what evicted transactions, rows of `ISSUES`, had withdrawn: their messages have ended,
+        and stay so. The coins that they spent are the bridge's, so the old transaction and the new one exclude
+        each other."""
+        for row in rows:
+            found = await self._ground.store.get_many(MESSAGES, row["messages"])
+            messages = [Message.read(each) for each in found.values()]
+            spends = await self._ground.store.get_many(SPENDS, [each.source_event for each in messages])
+            if left := [each for each in messages if each.source_event not in spends]:
+                await self._poster.carry_out(WithdrawingAgain(self._ground, row["_id"]), left)
+                continue
+            async with self._ground.book.page() as page:
+                page.write(Patch(ISSUES, row["_id"], {"open_ms": None, "stage": None}, {"stage": row["stage"]}))
+
+    async def _end(self, messages: Sequence[Message], receipts: Mapping[bytes, Write]) -> None:
+        if not messages:
+            return
+        async with self._ground.book.page() as page:
+            await self._accounting.ended(messages, page)
+            for message in messages:
+                page.write(receipts[message.id])
+                page.move(message, State.REFUNDED if message.is_refund else State.RECEIPTED)
+
+    async def _written(self, messages: Sequence[Message]) -> dict[bytes, Write]:
+        """The receipts, by message, of those that can be written now."""
+        answers = await asyncio.gather(*map(self._receipts.write, messages), return_exceptions=True)
+        receipts: dict[bytes, Write] = {}
+        lacking: list[Message] = []
+        for message, answer in zip(messages, answers, strict=True):
+            if isinstance(answer, Unavailable):
+                log.info("a receipt waits", message=message.id.hex(), reason=answer.message)
+                lacking.append(message)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                receipts[message.id] = answer
+        if lacking:
+            async with self._ground.book.page() as page:
+                for message in lacking:
+                    page.put_off(message, page.now_ms + _PUT_OFF_MS)
+        return receipts
+
+
+class _Withdrawals:
+    """What both errands have in common: Locked certificates become Withdrawn."""
+
+    purpose = Purpose.COMPLETE
+    fault = Hold.DESTINATION_CONFLICT
+
+    def __init__(self, ground: MirrorGround) -> None:
+        self._coins = LockedCoins(ground)
+
+    async def legs(self, messages: Sequence[Message]) -> tuple[list[MoveLeg], Refusals]:
+        holdings, refused = await self._coins.of(messages)
+        legs = [
+            self._coins.leg(each, holdings[each.id], _withdrawn_part(each, holdings[each.id].token))
+            for each in messages
+            if each.id in holdings
+        ]
+        return legs, refused
+
+    async def plan(self, legs: Sequence[MoveLeg]) -> Planned:
+        return Planned([leg.piece for leg in legs])
+
+
+class Withdrawing(_Withdrawals):
+    """The errand of exits that end."""
+
+    def __init__(
+        self,
+        ground: MirrorGround,
+        provenance: Provenance,
+        accounting: Accounting,
+        receipts: Mapping[bytes, Write],
+    ) -> None:
+        super().__init__(ground)
+        self._provenance = provenance
+        self._accounting = accounting
+        self._receipts = receipts
+
+    async def enter(self, posted: Sequence[Posted], page: Page) -> None:
+        await self._accounting.ended([each.message for each in posted], page)
+        for each in posted:
+            page.write(self._receipts[each.message.id], *await self._provenance.returned(each.message))
+            page.move(each.message, State.RECEIPTED, facts={"completion": each.txid.hex()})
+
+
+class WithdrawingAgain(_Withdrawals):
+    """The errand of exits that had ended by a transaction which was evicted."""
+
+    def __init__(self, ground: MirrorGround, evicted: bytes) -> None:
+        super().__init__(ground)
+        self._evicted = evicted
+
+    async def enter(self, posted: Sequence[Posted], page: Page) -> None:
+        for each in posted:
+            facts = {**each.message.facts, "completion": each.txid.hex()}
+            page.put_off(each.message, None, facts=facts)
+            page.note({"completed_again": each.message.id, "by": each.txid, "evicted": self._evicted})
+
+
+def _is_exit(message: Message) -> bool:
+    return message.direction is Direction.OUT and not message.is_refund
+
+
+def _withdrawn_part(message: Message, token: Token) -> Part:
+    """It stays with the key that it was locked to: nothing can follow."""
+    assert message.destination_tx is not None
+    make = partial(_withdrawn, transaction=str(Signature.from_bytes(message.destination_tx)))
+    return Part(make, owner_key=token.locking_key)
+
+
+def _withdrawn(token: Token, lock: Lock, *, transaction: str) -> Token:
+    return complete(token, transaction, lock.owner_key)

@@ -1,0 +1,198 @@
+"""Earlier attempts: what became of a message's transactions that were evicted, before another one is made.
+
+An evicted transaction is not a dead one: what one node refused, or lost sight of, may be mined yet. Two
+certificates of one message must never live beside each other, so a message is issued anew only
+
+    - when no old transaction can be mined any more: another one that spends a coin of its is deep in the chain; or
+    - by a transaction that spends a coin of the old one's, so that the chain takes one of the two.
+
+Until then it waits. A transaction that came back is taken up as it is. A refund spends the locked certificate
+again, and so needs no such care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Final
+
+import structlog
+
+from basket.coins import FUND_COINS
+from bridge.mirror.book import Page
+from bridge.mirror.burial import confirmations_of
+from bridge.mirror.ground import MirrorGround
+from bridge.mirror.message import Message
+from bridge.mirror.origin import read_origin
+from bridge.mirror.posting import SIGNED
+from bridge.mirror.records import ISSUES
+from bridge.mirror.states import Direction, Hold, State
+from certificates.token import Token
+from overlay.records import SPENDS, TRANSACTIONS, load_raws
+from overlay.transaction import Transaction
+from store.port import Document, Patch
+from topics.certificates import read_script
+
+_PUT_OFF_MS: Final = 10_000
+
+log = structlog.get_logger("metawatt.mirror")
+
+
+class Fate(Enum):
+    """What an earlier transaction has come to."""
+
+    BACK = auto()
+    """It is here again, or was never gone."""
+    DEAD = auto()
+    """It can never be mined."""
+    CONTESTABLE = auto()
+    """A coin that it spent is free, and the next transaction can spend it."""
+    OPEN = auto()
+    """A coin that it spent is spent by another one, which is not deep yet."""
+    UNKNOWN = auto()
+    """Nothing is known any more of the coins that it spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An earlier transaction. `coin` is the outpoint by which a CONTESTABLE one is contested."""
+
+    txid: bytes
+    fate: Fate
+    coin: bytes = b""
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Rows about the coins of earlier transactions, and about who spends them."""
+
+    issues: dict[Any, Document] = field(default_factory=dict)
+    spends: dict[Any, Document] = field(default_factory=dict)
+    coins: dict[Any, Document] = field(default_factory=dict)
+    transactions: dict[Any, Document] = field(default_factory=dict)
+
+    def spender(self, outpoint: bytes) -> bytes | None:
+        """Who spends a coin: a certificate's transaction, or one of the treasury's own."""
+        if outpoint in self.spends:
+            return bytes(self.spends[outpoint]["txid"])
+        coin = self.coins.get(outpoint)
+        return None if coin is None else coin["spender"]
+
+
+class Earlier:
+    """Looks after messages of which transactions were made before."""
+
+    def __init__(self, ground: MirrorGround) -> None:
+        self._ground = ground
+        self._store = ground.store
+
+    async def settle(self, messages: Sequence[Message]) -> tuple[list[Message], dict[bytes, frozenset[bytes]]]:
+        """Those that a transaction may be made for now, and the coins for fees that it must spend, by the message's
+        id. The others are taken up where a transaction came back, or put off, or held."""
+        again = [each for each in messages if each.destination_tx is not None]
+        if not again:
+            return list(messages), {}
+        attempts = await self.attempts(again)
+        clear = [each for each in messages if _is_clear(each, attempts.get(each.id, ()))]
+        spending = {
+            each.id: coins for each in again if (coins := _contested(attempts[each.id])) and _must_contest(each)
+        }
+        async with self._ground.book.page() as page:
+            for message in again:
+                if message not in clear:
+                    await self._leave(message, attempts[message.id], page)
+        return clear, spending
+
+    async def may_land(self, message: Message) -> bool:
+        """Whether a transaction that was made for the message may still be mined, so that giving back what it is of
+        would double it."""
+        if message.destination_tx is None:
+            return False
+        attempts = (await self.attempts([message]))[message.id]
+        return any(each.fate is not Fate.DEAD for each in attempts)
+
+    async def attempts(self, messages: Sequence[Message]) -> dict[bytes, list[Attempt]]:
+        """The earlier transactions of messages, and what they have come to."""
+        txids = {each.id: _txids(each) for each in messages}
+        rows = await self._rows({txid for known in txids.values() for txid in known})
+        return {id_: [self._attempt(txid, rows) for txid in known] for id_, known in txids.items()}
+
+    async def _rows(self, txids: set[bytes]) -> _Rows:
+        rows = _Rows(issues=await self._store.get_many(ISSUES, list(txids)))
+        spent = list({outpoint for row in rows.issues.values() for outpoint in row["spends"]})
+        rows.spends, rows.coins = await self._store.get_each([(SPENDS, spent), (FUND_COINS, spent)])
+        spenders = {spender for each in spent if (spender := rows.spender(each)) is not None}
+        rows.transactions = await self._store.get_many(TRANSACTIONS, list(txids | spenders))
+        return rows
+
+    def _attempt(self, txid: bytes, rows: _Rows) -> Attempt:
+        if txid in rows.transactions:
+            return Attempt(txid, Fate.BACK)
+        spent = rows.issues[txid]["spends"] if txid in rows.issues else ()
+        spenders = {spender for each in spent if (spender := rows.spender(each)) is not None}
+        if any(self._is_deep(rows.transactions.get(each)) for each in spenders):
+            return Attempt(txid, Fate.DEAD)
+        free = [each for each in spent if each in rows.coins and rows.coins[each]["live"] is not None]
+        if free:
+            return Attempt(txid, Fate.CONTESTABLE, free[0])
+        return Attempt(txid, Fate.OPEN if spenders else Fate.UNKNOWN)
+
+    def _is_deep(self, transaction: Document | None) -> bool:
+        return confirmations_of(transaction, self._ground.engine.headers) >= self._ground.bridge.confirmations
+
+    async def _leave(self, message: Message, attempts: Sequence[Attempt], page: Page) -> None:
+        """A message that no transaction is made for now."""
+        back = next((each for each in attempts if each.fate is Fate.BACK), None)
+        if back is not None:
+            await self._take_up(message, back.txid, page)
+        elif lost := [each for each in attempts if each.fate is Fate.UNKNOWN]:
+            text = (
+                f"transaction {lost[0].txid[::-1].hex()} may still be mined, and the coins that it spends are gone"
+            )
+            page.hold(message, Hold.DESTINATION_CONFLICT, text)
+        else:
+            log.info("a message waits for what excludes its last attempt", message=message.id.hex())
+            page.put_off(message, page.now_ms + _PUT_OFF_MS)
+
+    async def _take_up(self, message: Message, txid: bytes, page: Page) -> None:
+        """The message goes on with a transaction of before."""
+        facts = {} if message.is_refund else {"issuances": await self._issuances(message, txid)}
+        page.move(message, State.DST_SIGNED, due_ms=None, facts=facts, destination_tx=txid)
+        page.write(Patch(ISSUES, txid, {"open_ms": page.now_ms, "stage": SIGNED, "height": None}))
+
+    async def _issuances(self, message: Message, txid: bytes) -> list[list[Any]]:
+        """What the transaction issued for the message: the certificates whose origin it is."""
+        transaction = Transaction.parse((await load_raws(self._store, [txid]))[txid])
+        tokens = ((index, read_script(output.script)) for index, output in enumerate(transaction.outputs))
+        return [
+            [token.issuance_id, index, token.bundle.energy_wh]
+            for index, token in tokens
+            if isinstance(token, Token) and _is_of(token, message)
+        ]
+
+
+def _is_of(token: Token, message: Message) -> bool:
+    origin = read_origin(token.origin)
+    return origin is not None and origin.message == message.id
+
+
+def _txids(message: Message) -> list[bytes]:
+    assert message.destination_tx is not None
+    return [*map(bytes.fromhex, message.facts.get("earlier", ())), message.destination_tx]
+
+
+def _must_contest(message: Message) -> bool:
+    """A refund spends the locked certificate whatever it is paid with."""
+    return message.direction is Direction.IN
+
+
+def _is_clear(message: Message, attempts: Sequence[Attempt]) -> bool:
+    fates = {each.fate for each in attempts}
+    if not _must_contest(message):
+        return Fate.BACK not in fates
+    return fates <= {Fate.DEAD, Fate.CONTESTABLE}
+
+
+def _contested(attempts: Sequence[Attempt]) -> frozenset[bytes]:
+    return frozenset(each.coin for each in attempts if each.fate is Fate.CONTESTABLE)
