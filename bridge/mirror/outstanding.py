@@ -56,7 +56,7 @@ class Outstanding:
         """An exit takes what it is of from the message that it mirrors, as that is stored."""
         if origin is None or origin.direction is not Direction.IN or origin.asset != leaving.asset:
             return Overdrawn("the books know no incoming message of the id that its origin names")
-        if refusal := _against_issuance(exit, origin):
+        if refusal := _against_issuance(leaving, origin):
             return refusal
         row = await self._drafts.get(page, OUTSTANDING, origin.id)
         left = 0 if row is None else row["left"]

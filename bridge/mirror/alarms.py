@@ -1,0 +1,107 @@
+"""Alarms: what a person has to look at. Each is raised once, in the log and in the books; nothing is put right by
+itself.
+
+    parity_breached       the chains do not add up              pauses both directions
+    source_lost           a source went after it was final      pauses both directions
+    foreign_release       tokens left custody, or were minted for a crossing, by no transaction of the bridge's
+    movement_unexplained  a transaction's instructions do not explain what it did to custody, or to the supply
+    supply_differs        the mint's supply is not what its movements add up to
+    history_gap           the event processor cannot read on: what comes next is unknown
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import structlog
+
+from bridge.mirror.book import Page
+from bridge.mirror.ground import MirrorGround
+from bridge.mirror.pauses import Pauses, pause
+from bridge.mirror.records import MIRROR
+from bridge.mirror.states import Direction
+from store.port import Delete, Document, Find, Put, Reader
+
+BY: Final = "bridge"
+"""Who pauses, when it is no person."""
+_PREFIX: Final = "alarm:"
+_AFTER: Final = "alarm;"
+MOST_TEXT_CHARACTERS: Final = 500
+MOST_STANDING: Final = 1000
+
+log = structlog.get_logger("metawatt.mirror")
+
+
+class Alarm(StrEnum):
+    """What is wrong. A closed list."""
+
+    PARITY_BREACHED = "parity_breached"
+    SOURCE_LOST = "source_lost"
+    FOREIGN_RELEASE = "foreign_release"
+    MOVEMENT_UNEXPLAINED = "movement_unexplained"
+    SUPPLY_DIFFERS = "supply_differs"
+    HISTORY_GAP = "history_gap"
+
+
+PAUSING: Final = frozenset({Alarm.PARITY_BREACHED, Alarm.SOURCE_LOST})
+
+
+def alarm_key(alarm: Alarm, subject: str) -> str:
+    """The key of a standing alarm in `records.MIRROR`."""
+    return f"{_PREFIX}{alarm.value}:{subject}"
+
+
+async def standing(reader: Reader) -> list[Document]:
+    """The alarms that stand: `alarm`, `subject`, `text`, `at_ms`."""
+    page = await reader.find(MIRROR, Find(lower=_PREFIX, upper=_AFTER, limit=MOST_STANDING))
+    return page.documents
+
+
+async def is_breached(reader: Reader, asset: str) -> bool:
+    """Whether parity of the asset was found breached, and not found exact since."""
+    return await reader.get(MIRROR, alarm_key(Alarm.PARITY_BREACHED, asset)) is not None
+
+
+class Alarms:
+    """Raises alarms, and takes back those that may pass by themselves."""
+
+    def __init__(self, ground: MirrorGround) -> None:
+        self._ground = ground
+        self._pauses = Pauses(ground.store)
+
+    async def raise_for(self, alarm: Alarm, subject: str, text: str) -> bool:
+        """Raise it, if it does not stand already; whether it is new. `subject` is what it is about: an asset, a
+        message, a transaction, an address."""
+        key = alarm_key(alarm, subject)
+        async with self._ground.book.page() as page:
+            if await self._ground.store.get(MIRROR, key) is not None:
+                return False
+            self._raise(key, alarm, subject, text[:MOST_TEXT_CHARACTERS], page)
+            if alarm in PAUSING:
+                await self._pause(alarm, page)
+        log.error("alarm", alarm=alarm.value, subject=subject, text=text)
+        return True
+
+    async def clear(self, alarm: Alarm, subject: str, text: str) -> bool:
+        """What was wrong is so no longer; whether the alarm stood. Pauses stay: a person ends them."""
+        key = alarm_key(alarm, subject)
+        async with self._ground.book.page() as page:
+            if await self._ground.store.get(MIRROR, key) is None:
+                return False
+            page.note({"alarm_over": alarm.value, "subject": subject, "text": text})
+            page.write(Delete(MIRROR, key))
+        log.warning("alarm is over", alarm=alarm.value, subject=subject, text=text)
+        return True
+
+    def _raise(self, key: str, alarm: Alarm, subject: str, text: str, page: Page) -> None:
+        page.note({"alarm": alarm.value, "subject": subject, "text": text})
+        row = {"_id": key, "alarm": alarm.value, "subject": subject, "text": text, "at_ms": page.now_ms}
+        page.write(Put(MIRROR, row))
+
+    async def _pause(self, alarm: Alarm, page: Page) -> None:
+        """Both directions; one that a person paused stays as it is."""
+        paused = await self._pauses.all()
+        for direction in Direction:
+            if direction not in paused:
+                pause(direction, f"alarm: {alarm.value}", BY, page)
