@@ -45,6 +45,15 @@ def makes_minting_key(settings: Settings) -> bool:
     return settings.node.network == "dev" and settings.solana.key_file is None
 
 
+def co_signers(settings: Settings) -> tuple[FileSigner, ...]:
+    """Who signs beside the minting key: the REC validator of energy_token, or further members of the multisig that
+    has the node's own mint. Raises `SecretUnusable`."""
+    validator = settings.solana.rec_validator_key_file
+    members = settings.bridge.member_key_files if settings.solana.mint_mode == "own" else ()
+    paths = members if validator is None else (validator, *members)
+    return tuple(FileSigner.load(path) for path in paths)
+
+
 def _solana(settings: Settings, own_host: str, port: int) -> Solana | None:
     rpc_url, ws_url = settings.solana.rpc_url, settings.solana.ws_url
     if embeds_solana(settings):
@@ -53,12 +62,11 @@ def _solana(settings: Settings, own_host: str, port: int) -> Solana | None:
         return None
     is_dev = settings.node.network == "dev"
     signer = FileSigner.load(minting_key_path(settings), make=makes_minting_key(settings))
-    validator = settings.solana.rec_validator_key_file
     return Solana(
         rpc=ClusterClient(rpc_url, settings.solana.request_timeout_secs),
         ws_url=ws_url,
         signer=signer,
-        co_signers=() if validator is None else (FileSigner.load(validator),),
+        co_signers=co_signers(settings),
         is_test=is_dev,
     )
 

@@ -17,7 +17,7 @@ from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 from bridge.programs import pda
 from bridge.programs.energy_token import Deployment, MintDirect, MintGeneration, MintToWallet
 from bridge.programs.keys import Signer
-from bridge.programs.mint import checked_mint
+from bridge.programs.mint import authority_of, checked_mint, multisig_signers
 from bridge.programs.mode import MintMode, Order
 from bridge.programs.own import OwnMint
 from bridge.programs.setup import create_mint, fund
@@ -50,8 +50,9 @@ class AnotherCluster(MetawattError):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The way to mint that the settings tell. `makes_mint` on the dev network: the faucet pays, and the mint is
-    made where none is set."""
+    """The way to mint that the settings tell. `co_signers` sign beside the minting key where that is not enough:
+    the REC validator of energy_token, or further members of the multisig that has the node's own mint. `makes_mint`
+    on the dev network: the faucet pays, and the mint is made where none is set."""
 
     rpc: SolanaRpc
     signer: Signer
@@ -66,14 +67,25 @@ class Way:
         return await self._own(genesis) if self.settings.mint_mode == "own" else await self._energy_token(genesis)
 
     async def _own(self, genesis: Hash) -> OwnMint:
-        program, authority = PROGRAMS[self.settings.token_program], self.signer.public
-        return OwnMint(genesis, await self._mint(genesis, program), program, authority, self.decimals)
+        program, own = PROGRAMS[self.settings.token_program], self.signer.public
+        if self.settings.mint is None:
+            return OwnMint(genesis, await self._made(genesis, program), program, own, self.decimals)
+        mint = Pubkey.from_string(self.settings.mint)
+        authority, signers = await self._authority(mint, program)
+        await self._check(mint, program, authority)
+        return OwnMint(genesis, mint, program, authority, self.decimals, signers=signers, base=own)
 
-    async def _mint(self, genesis: Hash, program: Pubkey) -> Pubkey:
-        if self.settings.mint is not None:
-            mint = Pubkey.from_string(self.settings.mint)
-            await self._check(mint, program, self.signer.public)
-            return mint
+    async def _authority(self, mint: Pubkey, program: Pubkey) -> tuple[Pubkey, tuple[Pubkey, ...]]:
+        """Who ought to mint: the minting key; or the multisig that does, with those of its members who sign."""
+        own = self.signer.public
+        authority = await authority_of(self.rpc, mint, program)
+        if authority is None or authority == own:
+            return own, ()
+        ours = [own, *(each.public for each in self.co_signers)]
+        members = await multisig_signers(self.rpc, authority, ours, program)
+        return (authority, members) if members else (own, ())
+
+    async def _made(self, genesis: Hash, program: Pubkey) -> Pubkey:
         if not self.makes_mint:
             raise MetawattError("Minting needs a mint: set solana.mint", ErrorCode.SETTINGS_INVALID)
         if genesis == MAINNET:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Final
 
 from solana.rpc.websocket_api import SolanaWsClient
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 
-from api.metering import embeds_solana, makes_minting_key, minting_key_path
+from api.metering import co_signers, embeds_solana, makes_minting_key, minting_key_path
 from bridge.connecting import CLUSTER_KEPT, PROGRAMS, Way, another, cluster_row
 from bridge.minting.config import ConfigShelf, MintingConfig
 from bridge.programs.keys import FileSigner
@@ -83,16 +82,10 @@ def _check_key(settings: Settings) -> tuple[Finding, FileSigner | None]:
         return broken(subject, f"{path} is not there", cure), None
     try:
         signer = FileSigner.load(path)
-        _co_signers(settings)
+        co_signers(settings)
     except MetawattError as error:
         return broken(subject, error.message, "A key is a file of solana-keygen's, with mode 0600."), None
     return ok(subject, f"{signer.public}, in {path}"), signer
-
-
-def _co_signers(settings: Settings) -> tuple[FileSigner, ...]:
-    """Who signs beside the minting key. Raises `SecretUnusable`."""
-    path: Path | None = settings.solana.rec_validator_key_file
-    return () if path is None else (FileSigner.load(path),)
 
 
 async def _stored(settings: Settings) -> _Stored:
@@ -185,7 +178,7 @@ class _ClusterChecks:
                 return None
             solana = solana.model_copy(update={"mint": str(address)})
         decimals = self.settings.tokenization.decimals
-        return Way(self.rpc, signer, _co_signers(self.settings), solana, decimals, makes_mint=False)
+        return Way(self.rpc, signer, co_signers(self.settings), solana, decimals, makes_mint=False)
 
     async def _check_funds(self, payer: Pubkey) -> Finding:
         subject = "minting key's SOL"

@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 from solders.token.state import Mint, Multisig
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 
-from bridge.programs.powers import begins_frozen, powers_of_others
+from bridge.programs.powers import begins_frozen, hindrance, powers_of_others
 from bridge.solana.rpc import AccountState, SolanaRpc
 from config.errors import ErrorCode, MetawattError
 
@@ -47,6 +47,21 @@ async def checked_mint(
     for power in powers_of_others(data, authority):
         log.warning("others have power over the mint", mint=str(address), power=power)
     return mint
+
+
+async def authority_of(rpc: SolanaRpc, address: Pubkey, token_program: Pubkey) -> Pubkey | None:
+    """Who may mint, as it is confirmed; None when nobody can any more. Raises `MintUnusable` when it is no mint."""
+    account = (await rpc.accounts([address], "confirmed"))[0]
+    return _mint(address, account, token_program)[0].mint_authority
+
+
+async def demand_transfers(rpc: SolanaRpc, address: Pubkey, token_program: Pubkey) -> None:
+    """Raises `MintUnusable` when transfers of the mint's tokens do not arrive whole, or not at all: it cannot be
+    mirrored by holding its tokens in custody."""
+    account = (await rpc.accounts([address], "confirmed"))[0]
+    _, data = _mint(address, account, token_program)
+    if (reason := hindrance(data)) is not None:
+        raise MintUnusable(f"The mint {address} cannot be mirrored: {reason}")
 
 
 async def multisig_signers(

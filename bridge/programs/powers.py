@@ -16,6 +16,11 @@ _MINT_BYTES: Final = 82
 _EXTENSIONS_FROM: Final = 166
 _HEAD_BYTES: Final = 4
 _KEY_BYTES: Final = 32
+_TRANSFER_FEE: Final = 1
+_NOT_TRANSFERABLE: Final = 9
+_TRANSFER_HOOK: Final = 14
+_FEE_POINTS: Final = (slice(88, 90), slice(106, 108))
+"""Where a fee extension says how many basis points are withheld: by the older rule, and by the newer one."""
 _DEFAULT_STATE: Final = 6
 _FROZEN: Final = 2
 _POWERS: Final = {
@@ -39,6 +44,20 @@ def powers_of_others(data: bytes, authority: Pubkey) -> list[str]:
 def begins_frozen(data: bytes) -> bool:
     """Whether token accounts of the mint are made frozen, so that nothing can be minted to a new one."""
     return any(number == _DEFAULT_STATE and part[:1] == bytes([_FROZEN]) for number, part in _extensions(data))
+
+
+def hindrance(data: bytes) -> str | None:
+    """Why tokens of the mint cannot be held in custody and given back to the base unit; None when they can. With a
+    fee on transfers whoever is paid gets less than was sent, and so does custody: also where the fee is 0, as long
+    as somebody may raise it."""
+    found = dict(_extensions(data))
+    fee = found.get(_TRANSFER_FEE)
+    if fee is not None and (_holder(fee) is not None or any(any(fee[each]) for each in _FEE_POINTS)):
+        return "there is a fee on its transfers, or somebody may set one"
+    if _NOT_TRANSFERABLE in found:
+        return "it cannot be transferred"
+    hook = found.get(_TRANSFER_HOOK)
+    return "its transfers call a program" if hook is not None and any(hook) else None
 
 
 def _extensions(data: bytes) -> Iterator[tuple[int, bytes]]:
