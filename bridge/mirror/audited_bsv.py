@@ -16,7 +16,8 @@ from bridge.mirror.findings import Findings
 from bridge.mirror.ground import CHAIN
 from bridge.mirror.message import UNITS_PER_WH
 from bridge.mirror.origin import chain_name, origin_of, read_origin
-from bridge.mirror.receipt import BsvLeg, BsvProof, Receipt, SolanaLeg
+from bridge.mirror.receipt import BsvProof, Receipt
+from bridge.mirror.statement import BsvLeg, SolanaLeg
 from bridge.mirror.trusted_headers import Trust, TrustedHeaders
 from certificates import ranges
 from certificates.canonical import canonical
@@ -293,13 +294,13 @@ class BsvAudit:
 
 
 def bsv_txids(receipt: Receipt) -> Iterator[str]:
-    """The transactions on BSV that a statement names, display hex."""
+    """The transactions on BSV that a receipt names, display hex."""
     statement = receipt.statement
     for leg in (statement.source, statement.destination):
         if isinstance(leg, BsvLeg):
             yield leg.txid[::-1].hex()
-    if statement.completion is not None:
-        yield statement.completion[::-1].hex()
+    if receipt.completion is not None:
+        yield receipt.completion[::-1].hex()
 
 
 def _token(transaction: Transaction, index: int) -> Token | None:

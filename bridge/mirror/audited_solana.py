@@ -18,7 +18,8 @@ from spl.memo.constants import MEMO_PROGRAM_ID
 
 from bridge.mirror.findings import Findings
 from bridge.mirror.memos import bridge_memos, recipient_in, speaking_for
-from bridge.mirror.receipt import Marker, Receipt, SolanaLeg
+from bridge.mirror.receipt import Receipt
+from bridge.mirror.statement import Marker, SolanaLeg
 from bridge.mirror.states import Direction, Kind
 from bridge.programs import instructions
 from bridge.programs.instructions import Path, TokenInstruction, calls, decoded
@@ -151,9 +152,12 @@ class SolanaAudit:
         if message.direction is Direction.IN:
             source = self._statement.source
             back = source.account if isinstance(source, SolanaLeg) else None
-            self._findings.proven(
-                leg.account is not None and leg.account == back, "the tokens go back to the account they came from"
-            )
+            if back is None:
+                self._findings.attested(
+                    f"{leg.account} is the account of the wallet that the meter's tokens are for"
+                )
+                return
+            self._findings.proven(leg.account == back, "the tokens go back to the account they came from")
             return
         try:
             wallet = Pubkey.from_string(message.recipient)

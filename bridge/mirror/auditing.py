@@ -15,7 +15,8 @@ from bridge.mirror.audited_bsv import BsvAudit, Trusting, bsv_txids
 from bridge.mirror.audited_solana import SolanaAudit
 from bridge.mirror.findings import Check, Findings, Outcome, overall
 from bridge.mirror.message import MOST_ENTRIES, UNITS_PER_WH
-from bridge.mirror.receipt import BsvLeg, LogStep, Receipt, ReceiptMalformed, SolanaLeg, read_receipt
+from bridge.mirror.receipt import Receipt, read_receipt
+from bridge.mirror.statement import BsvLeg, LogStep, ReceiptMalformed, SolanaLeg
 from bridge.mirror.states import EDGES, ENDED, Direction, Kind, State
 
 
@@ -109,7 +110,7 @@ def _is_sound(receipt: Receipt, findings: Findings) -> bool:
         and isinstance(statement.source, source)
         and isinstance(statement.destination, destination)
         and (statement.marker is not None) is is_paid
-        and (statement.completion is not None) is (is_paid and not is_in)
+        and (receipt.completion is None or (is_paid and not is_in))
         and (statement.message.kind is Kind.BURN) is (is_in and statement.asset.mode == "burn")
         and (is_in is False or statement.source_asset == str(statement.asset.mint))
         and 10**statement.asset.decimals == 1000 * UNITS_PER_WH
@@ -142,7 +143,7 @@ def _out(receipt: Receipt, source: BsvLeg, solana: SolanaAudit, bsv: BsvAudit) -
         solana.paid(statement.destination, statement.marker)
         if locked is not None:
             bsv.released_to_chain(locked[0])
-            bsv.completed(statement.completion, *locked)
+            bsv.completed(receipt.completion, *locked)
     elif locked is not None:
         bsv.given_back(statement.destination, *locked)
 

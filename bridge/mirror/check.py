@@ -1,0 +1,141 @@
+"""I6, verified on what is stored of the mirror: one message crosses once, as far as the store alone can tell.
+
+    log        nothing in it was changed, and messages are where it left them (`log_check.py`)
+    source     no two messages are of one source event
+    fields     what says when a message is due, and since when it is open or ended, fits its state
+    receipts   each message that ended has one, of its own source event, signed; no other message has one
+    lots       no lot has more left than it had, or less than nothing
+
+Whether both chains say the same is parity's to tell. A node may be at work between two reads, so only what is still
+wrong at a second look is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from basket.keyring import RECEIPT_PROTOCOL
+from bridge.mirror.log_check import check_log
+from bridge.mirror.message import Message
+from bridge.mirror.records import LOTS, MESSAGES, RECEIPTS
+from bridge.mirror.statement import read_statement
+from bridge.mirror.states import ENDED, State
+from certificates.canonical import canonical
+from config.errors import MetawattError
+from overlay.keys import verify_for_anyone
+from store.pages import pages
+from store.port import Document, Find, Reader
+
+
+async def check_mirror(reader: Reader) -> list[str]:
+    """Faults, each as a sentence that begins with I6; empty when all holds."""
+    faults = await _look(reader)
+    if not faults:
+        return []
+    again = set(await _look(reader))
+    return [fault for fault in faults if fault in again]
+
+
+async def _look(reader: Reader) -> list[str]:
+    return [*await check_log(reader), *await _messages(reader), *await _receipts(reader), *await _lots(reader)]
+
+
+# Messages
+
+
+async def _messages(reader: Reader) -> list[str]:
+    """By their sources, so that those of one event are beside each other."""
+    faults: list[str] = []
+    tx, events = b"", dict[bytes, bytes]()
+    async for rows in pages(reader, MESSAGES, Find("source")):
+        for row in rows:
+            if row["source_tx"] != tx:
+                tx, events = row["source_tx"], {}
+            other = events.setdefault(row["source_event"], row["_id"])
+            if other != row["_id"]:
+                faults.append(f"{_name(row)} is of the same source event as message {other.hex()}")
+            faults += _fields(row)
+        faults += await _unreceipted(reader, rows)
+    return faults
+
+
+def _fields(row: Document) -> list[str]:
+    """A message as it is read and written anew has the same fields."""
+    try:
+        fresh = Message.read(row).document()
+    except (KeyError, ValueError) as error:
+        return [f"{_name(row)} cannot be read: {type(error).__name__}: {error}"]
+    faults = [f"{_name(row)} is {row['state']}, and its {name} does not fit" for name in _unfitting(row, fresh)]
+    state = State(row["state"])
+    if (state is State.HELD) and row["reason"] is None:
+        faults.append(f"{_name(row)} is held, and there is no reason")
+    if (state in ENDED) is (row["ended_ms"] is None):
+        faults.append(f"{_name(row)} is {state.value}, and ended at {row['ended_ms']}")
+    if state is State.REFUNDED and not row["is_refund"]:
+        faults.append(f"{_name(row)} is refunded, and no refund was under way")
+    return faults
+
+
+def _unfitting(row: Document, fresh: Document) -> list[str]:
+    return [name for name in ("lane", "open_ms") if row[name] != fresh[name]]
+
+
+async def _unreceipted(reader: Reader, rows: Sequence[Document]) -> list[str]:
+    ended = [row for row in rows if row["state"] in ENDED]
+    found = await reader.get_many(RECEIPTS, [row["_id"] for row in ended]) if ended else {}
+    return [f"{_name(row)} is {row['state']}, and has no receipt" for row in ended if row["_id"] not in found]
+
+
+# Receipts
+
+
+async def _receipts(reader: Reader) -> list[str]:
+    faults: list[str] = []
+    async for receipts in pages(reader, RECEIPTS):
+        messages = await reader.get_many(MESSAGES, [each["_id"] for each in receipts]) if receipts else {}
+        for receipt in receipts:
+            faults += _receipt(receipt, messages.get(receipt["_id"]))
+    return faults
+
+
+def _receipt(receipt: Document, row: Document | None) -> list[str]:
+    name = f"I6: the receipt of message {receipt['_id'].hex()}"
+    if row is None:
+        return [f"{name} is of no message that is here"]
+    try:
+        told: dict[str, Any] = orjson.loads(receipt["receipt"])
+        signature = bytes.fromhex(told.pop("signature"))
+        statement = read_statement(told)
+    except (KeyError, TypeError, ValueError, MetawattError) as error:
+        return [f"{name} cannot be read: {error}"]
+    digest = sha256(canonical(told)).digest()
+    faults = []
+    if not verify_for_anyone(signature, digest, statement.bridge, RECEIPT_PROTOCOL, statement.message.id.hex()):
+        faults.append(f"{name} is not signed by the bridge")
+    if (statement.message.id, statement.message.source_event) != (row["_id"], row["source_event"]):
+        faults.append(f"{name} is about another one")
+    if statement.outcome != row["state"]:
+        faults.append(f"{name} says {statement.outcome.value}, and the message is {row['state']}")
+    return faults
+
+
+# Lots
+
+
+async def _lots(reader: Reader) -> list[str]:
+    faults: list[str] = []
+    async for lots in pages(reader, LOTS):
+        faults += [
+            f"I6: lot {lot['_id']} has {lot['left']} base units left of {lot['units']}"
+            for lot in lots
+            if not 0 <= lot["left"] <= lot["units"]
+        ]
+    return faults
+
+
+def _name(row: Document) -> str:
+    return f"I6: message {row['_id'].hex()}"
