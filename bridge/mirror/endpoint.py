@@ -33,7 +33,8 @@ class Horizon:
 @dataclass(slots=True)
 class Told:
     """What an endpoint answered: of each transaction what it knows, None where it says that there is none; those
-    that it did not answer about are missing. `horizon` where it did not know one. `is_foreign`: of another cluster."""
+    that it did not answer about are missing. `horizon` is told where it did not know one. `is_foreign`: it is of
+    another cluster."""
 
     transactions: dict[Signature, SeenTransaction | None] = field(default_factory=dict)
     horizon: Horizon | None = None

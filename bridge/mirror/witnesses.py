@@ -124,10 +124,12 @@ class Witnesses:
         self, questions: Mapping[Signature, Question], patience_secs: float
     ) -> dict[Signature, Opinion]:
         """The word of all of each transaction. Those that were agreed upon lately are not asked for again."""
-        asked = {each: question for each, question in questions.items() if not self._was_agreed(each, question)}
-        told = await asyncio.gather(*(each.told(asked, patience_secs) for each in self._all)) if asked else []
-        said = [(witness.name, each) for witness, each in zip(self._all, told, strict=bool(asked))]
         found = dict.fromkeys(questions, AGREED)
+        asked = {each: question for each, question in questions.items() if not self._was_agreed(each, question)}
+        if not asked:
+            return found
+        told = await asyncio.gather(*(each.told(asked, patience_secs) for each in self._all))
+        said = [(witness.name, each) for witness, each in zip(self._all, told, strict=True)]
         for signature, question in asked.items():
             found[signature] = together([_named(name, _opinion(signature, question, each)) for name, each in said])
             if found[signature] is AGREED:

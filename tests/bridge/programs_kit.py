@@ -144,7 +144,7 @@ class Chain:
 
     def _balance(self, key: Pubkey) -> TokenBalance | None:
         state = self.svm.get_account(key)
-        if state is None or state.owner not in TOKEN_PROGRAMS or len(state.data) in {82, 355}:
+        if state is None or state.owner not in TOKEN_PROGRAMS or len(state.data) in {82, 278, 355}:
             return None
         account = TokenAccount.from_bytes(state.data[:165])
         return TokenBalance(key, account.mint, account.owner, state.owner, account.amount)
