@@ -150,6 +150,33 @@ def check(
     run(settings_from(config=config, data_dir=data_dir, network=network, storage=storage))
 
 
+@app.command(rich_help_panel=_CARE, epilog="Example: [bold]metawatt audit receipt.json --headers headers.json[/]")
+def audit(
+    receipts: Annotated[list[Path], typer.Argument(metavar="RECEIPT...", help="Receipts of the bridge.")],
+    *,
+    headers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Headers that you trust: JSON, a header or its hash by height, or headers of 80 bytes in a row.",
+        ),
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Identity key of the issuer that you expect.")
+    ] = None,
+    bridge: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Identity key of the bridge that you expect.")
+    ] = None,
+) -> None:
+    """Check receipts of the bridge offline: nothing but the files named here is read.
+
+    Exit status: 0 all is proven; 1 something is wrong; 3 something is open, as blocks are without headers.
+    """
+    from cli.audit import run
+
+    run(receipts, headers, issuer, bridge)
+
+
 @app.command(
     "solana-replay", rich_help_panel=_CARE, epilog="Example: [bold]metawatt solana-replay --from-slot 350000000[/]"
 )

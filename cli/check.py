@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.audit import check_readings
+from bridge.mirror.check import check_mirror
 from cli.progress import bar
 from cli.stored import keyring_of, opened_store
 from config.logging import configure_logging
@@ -48,6 +49,8 @@ async def _check(settings: Settings, console: Console) -> list[str]:
         if settings.takes_readings:
             # energy_token's mint_generation succeeds without minting when it is asked again.
             faults += await check_readings(store, may_repeat=settings.solana.mint_mode == "generation")
+        if settings.mirrors:
+            faults += await check_mirror(store)
         return faults
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from basket.keyring import Keyring
+from bridge.mirror.records import MIRROR_COLLECTIONS
 from bridge.records import BRIDGE_COLLECTIONS
 from config.secrets import SecretUnusable, node_key_hex, node_key_path
 from config.settings import Settings
@@ -20,8 +21,8 @@ from store.sqlite import SqliteStore
 
 @asynccontextmanager
 async def opened_store(settings: Settings, services: Sequence[LookupService]) -> AsyncIterator[Store]:
-    """The store with the engine's collections, the services', the registry's and the meters'; `StoreUnavailable`
-    when there is none yet."""
+    """The store with the engine's collections, the services', the registry's, the meters' and the mirror's;
+    `StoreUnavailable` when there is none yet."""
     store = open_store(settings.storage.uri, settings.node.data_dir, settings.storage)
     if isinstance(store, SqliteStore) and not store.path.exists():
         raise StoreUnavailable(f"there is no database at {store.path}; name its folder with --data-dir")
@@ -30,6 +31,8 @@ async def opened_store(settings: Settings, services: Sequence[LookupService]) ->
         collections += REGISTRY_COLLECTIONS
     if settings.takes_readings:
         collections += BRIDGE_COLLECTIONS
+    if settings.mirrors:
+        collections += MIRROR_COLLECTIONS
     await store.open(collections)
     try:
         yield store
