@@ -99,7 +99,7 @@ class Page:
 
     @property
     def is_empty(self) -> bool:
-        return not (self._edges or self._notes or self._writes)
+        return not (self._changes or self._notes or self._writes)
 
     @property
     def steps(self) -> list[tuple[Message, State]]:

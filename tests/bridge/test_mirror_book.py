@@ -97,6 +97,16 @@ async def test_a_page_that_fails_leaves_nothing(store: SqliteStore) -> None:
     assert len(await log_of(store)) == 1
 
 
+async def test_what_is_only_put_off_is_stored_and_the_log_does_not_tell(store: SqliteStore) -> None:
+    book = book_on(store)
+    message = await opened(book, a_message())
+    async with book.page() as page:
+        page.put_off(message, 77)
+    stored = await store.get(MESSAGES, message.id)
+    assert stored is not None and stored["due_ms"] == 77
+    assert len(await log_of(store)) == 1
+
+
 async def test_of_two_workers_one_meets_a_conflict_and_then_goes_on(store: SqliteStore) -> None:
     one, other = book_on(store), book_on(store)
     message = await opened(one, a_message())
