@@ -35,7 +35,8 @@ log = structlog.get_logger("metawatt.mirror")
 
 
 class Lane:
-    """One direction. `back` is the destination of refunds: the chain that messages came from."""
+    """One direction. `back` is the destination of refunds: the chain that messages came from. `completion` is who
+    does what is left once a message is final at its destination: BSV, where certificates are issued or withdrawn."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Lane:
         accounting: Accounting,
         destination: Destination,
         back: Destination,
+        completion: Destination,
     ) -> None:
         self.direction = direction
         self._store = store
@@ -56,6 +58,7 @@ class Lane:
         self._accounting = accounting
         self._destination = destination
         self._back = back
+        self._completion = completion
 
     async def round(self) -> int:
         """One pass over what is due; how many messages were dealt with. Raises `Lost`, `Unavailable`."""
@@ -68,7 +71,7 @@ class Lane:
         await self._each([each for each in ready if _goes_out(each)], self._destination.deliver)
         await self._each([each for each in ready if _goes_back(each)], self._back.deliver)
         final = [each for each in due if each.state is State.DST_FINAL]
-        await self._each([each for each in final if not each.is_refund], self._destination.complete)
+        await self._each([each for each in final if not each.is_refund], self._completion.complete)
         await self._each([each for each in final if each.is_refund], self._back.complete)
         return count + len(due)
 
