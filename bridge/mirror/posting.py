@@ -126,7 +126,7 @@ class Poster:
         messages: Sequence[Message],
         spending: Spending = _NOTHING,
     ) -> None:
-        """Transactions for all of them, by as few as will do. What others win meanwhile is planned anew a few times,
+        """Transactions for all of them, as few as will do. What others win meanwhile is planned anew a few times,
         then left as it is. Raises `Unavailable`, `Lost`."""
         legs = await self._legs(errand, messages)
         for run in packed(legs, self._ground.bridge.issues_per_transaction, self._ground.engine.limits.topics):
