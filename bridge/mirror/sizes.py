@@ -45,8 +45,14 @@ class MirrorFigures:
     entries: int
     commands: int
 
-    def open_messages(self, direction: Direction) -> int:
-        return sum(each.messages for each in self.queues if each.direction is direction)
+    @property
+    def held(self) -> dict[Direction, int]:
+        """Messages that wait for a person, by direction."""
+        found = dict.fromkeys(Direction, 0)
+        for queue in self.queues:
+            if queue.state is State.HELD:
+                found[queue.direction] += queue.messages
+        return found
 
 
 class MirrorMeasuring:

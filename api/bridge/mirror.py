@@ -1,0 +1,30 @@
+"""All routes of the mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from api.bridge.mirror_events import EventsHandler
+from api.bridge.mirror_messages import MessagesHandler
+from api.bridge.mirror_operations import OperationsHandler
+from api.bridge.mirror_page import OverviewHandler
+from api.bridge.mirror_parity import ParityDesk, ParityHandler
+from api.bridge.mirror_quote import QuoteHandler
+from api.lifecycle import Lifecycle
+from api.limits import Bodies
+from api.ports import Node
+from api.route import Route
+from overlay.clock import NowMs
+
+
+def mirror_routes(node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: NowMs) -> list[Iterable[Route]]:
+    """For a node that is a bridge; each answers 503 until the node has started."""
+    parity = ParityDesk()
+    return [
+        OverviewHandler(node, parity, now_ms).routes(),
+        MessagesHandler(node).routes(),
+        QuoteHandler(node).routes(),
+        ParityHandler(node, parity).routes(),
+        EventsHandler(node, lifecycle).routes(),
+        OperationsHandler(node, bodies).routes(),
+    ]
