@@ -15,6 +15,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from bridge.solana.rpc import (
+    AccountsAt,
     AccountState,
     Blockhash,
     Commitment,
@@ -92,6 +93,10 @@ def signatures(result: Any) -> list[SeenSignature]:
 
 def accounts(result: Any) -> list[AccountState | None]:
     return [None if account is None else _account(account) for account in result["value"]]
+
+
+def accounts_at(result: Any) -> AccountsAt:
+    return AccountsAt(integer(result["context"]["slot"]), tuple(accounts(result)))
 
 
 def _account(account: Mapping[str, Any]) -> AccountState:

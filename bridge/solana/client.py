@@ -18,6 +18,7 @@ from solders.signature import Signature
 from bridge.solana import answers
 from bridge.solana.json_rpc import JsonRpc, RpcError, unavailable
 from bridge.solana.rpc import (
+    AccountsAt,
     AccountState,
     Blockhash,
     Commitment,
@@ -143,6 +144,11 @@ class ClusterClient:
         for page in _pages(addresses, ACCOUNTS_PER_CALL):
             found += await self._ask("getMultipleAccounts", [page, config], _each(len(page), answers.accounts))
         return found
+
+    async def accounts_at(self, addresses: Sequence[Pubkey]) -> AccountsAt:
+        config = {"encoding": "base64", **_at("finalized")}
+        page = [str(address) for address in addresses]
+        return await self._ask("getMultipleAccounts", [page, config], answers.accounts_at)
 
     async def rent_lamports(self, space: int) -> int:
         return await self._ask("getMinimumBalanceForRentExemption", [space], answers.integer)

@@ -107,6 +107,14 @@ class AccountState:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class AccountsAt:
+    """Accounts as of one slot."""
+
+    slot: int
+    accounts: tuple[AccountState | None, ...]
+
+
 class SolanaRpc(Protocol):
     """Calls of Solana's JSON-RPC, typed. The commitment is finalized unless a call says otherwise."""
 
@@ -151,6 +159,10 @@ class SolanaRpc(Protocol):
         self, addresses: Sequence[Pubkey], commitment: Commitment = "finalized"
     ) -> list[AccountState | None]:
         """Any number of accounts, in their order; asked in pages of 100."""
+        ...
+
+    async def accounts_at(self, addresses: Sequence[Pubkey]) -> AccountsAt:
+        """At most 100 accounts, in their order, as they are at one final slot."""
         ...
 
     async def rent_lamports(self, space: int) -> int:
