@@ -27,6 +27,7 @@ from typing import Any, Final
 import structlog
 from solders.pubkey import Pubkey
 
+from bridge.meters.mirroring import minted_to
 from bridge.mirror.ground import Asset
 from bridge.mirror.message import UNITS_PER_WH, Message
 from bridge.mirror.records import LOTS
@@ -183,12 +184,12 @@ async def lots_of(seen: SeenTransaction, asset: Asset, reader: Reader) -> list[W
     if attempt is None or told is None or too_large(told):
         return []
     readings = await reader.get_many(READINGS, attempt["readings"])
-    minted = _attributed(told.instructions, attempt["readings"], readings, asset)
+    minted = attributed_mints(told.instructions, attempt["readings"], readings, asset)
     lots = [_lot(reading, mint, seen.slot, asset) for mint, reading in minted]
     return [Insert(LOTS, lot.document(), keep=True) for lot in lots if lot is not None]
 
 
-def _attributed(
+def attributed_mints(
     instructions: Sequence[TokenInstruction],
     order: Sequence[bytes],
     readings: Mapping[Any, Document],
@@ -214,9 +215,9 @@ def _is_alike(one: TokenInstruction, other: TokenInstruction) -> bool:
 
 
 def _fits(mint: TokenInstruction, reading: Document, asset: Asset) -> bool:
-    owner = Pubkey.from_string(reading.get("mint_to") or reading["wallet"])
-    account = asset.custody if owner == asset.owner else associated_account(owner, asset.mint, asset.token_program)
-    return mint.units == reading["units"] and mint.destination == account
+    owner = Pubkey.from_string(minted_to(reading))
+    account = associated_account(owner, asset.mint, asset.token_program)
+    return (mint.destination, mint.units) == (account, reading["units"])
 
 
 def _lot(reading: Document, mint: TokenInstruction, slot: int, asset: Asset) -> Lot | None:
