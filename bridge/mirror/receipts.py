@@ -30,7 +30,6 @@ from config.errors import Internal
 from energytag.ground import RegistryGround
 from energytag.proofs import proofs_of
 from overlay.records import load_raws
-from overlay.transaction import txid_from_hex
 from store.port import Insert, Write
 
 
@@ -150,10 +149,8 @@ async def whole_receipt(ground: RegistryGround, message_id: bytes) -> bytes | No
 async def _completion(ground: RegistryGround, message_id: bytes) -> bytes | None:
     """The txid of what withdrew an exit's certificate: of the last one, where an earlier one was evicted."""
     row = await ground.store.get(MESSAGES, message_id)
-    txid_hex = None if row is None else row["facts"].get("completion")
-    if txid_hex is None:
-        return None
-    return txid_from_hex(txid_hex)
+    txid = None if row is None else row["facts"].get("completion")
+    return None if txid is None else bytes.fromhex(txid)  # in the order of the wire
 
 
 async def _bsv_proofs(ground: RegistryGround, txids: Sequence[bytes]) -> dict[str, BsvProof]:
