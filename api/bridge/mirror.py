@@ -14,11 +14,15 @@ from api.lifecycle import Lifecycle
 from api.limits import Bodies
 from api.ports import Node
 from api.route import Route
+from bridge.mirror.commands import WAIT_SECS
 from overlay.clock import NowMs
 
 
-def mirror_routes(node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: NowMs) -> list[Iterable[Route]]:
-    """For a node that is a bridge; each answers 503 until the node has started."""
+def mirror_routes(
+    node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: NowMs, order_secs: float = WAIT_SECS
+) -> list[Iterable[Route]]:
+    """For a node that is a bridge; each answers 503 until the node has started. `order_secs` is how long an
+    operator's order is waited for."""
     parity = ParityDesk()
     return [
         OverviewHandler(node, parity, now_ms).routes(),
@@ -26,5 +30,5 @@ def mirror_routes(node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: NowM
         QuoteHandler(node).routes(),
         ParityHandler(node, parity).routes(),
         EventsHandler(node, lifecycle).routes(),
-        OperationsHandler(node, bodies).routes(),
+        OperationsHandler(node, bodies, order_secs).routes(),
     ]

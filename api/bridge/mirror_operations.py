@@ -27,7 +27,6 @@ from api.ports import Node
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Handler, Parameter, Route, json_content
-from bridge.mirror.commands import WAIT_SECS
 from bridge.mirror.records import AUDIT
 from energytag.models.common import moment_of_ms
 from store.port import Document, Find
@@ -38,7 +37,7 @@ _COMMAND: Final = Parameter("command", "path", "The order's id.", {"type": "stri
 class OperationsHandler:
     """Orders are carried out by the process that has the lease, through the store: any process may be asked."""
 
-    def __init__(self, node: Node, bodies: Bodies, wait_secs: float = WAIT_SECS) -> None:
+    def __init__(self, node: Node, bodies: Bodies, wait_secs: float) -> None:
         self._node = node
         self._bodies = bodies
         self._wait_secs = wait_secs

@@ -151,7 +151,7 @@ def _message(
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Any, **sections: Any) -> AsyncIterator[Face]:
+async def serving(folder: Any, *, order_secs: float = 1, **sections: Any) -> AsyncIterator[Face]:
     """A process's routes on a free port. `sections` are of the settings."""
     async with contextlib.AsyncExitStack() as stack:
         clock = Clock()
@@ -160,6 +160,15 @@ async def serving(folder: Any, **sections: Any) -> AsyncIterator[Face]:
         await store.open([*MIRROR_COLLECTIONS, *ENGINE_COLLECTIONS, *DIRECTORY])
         stack.push_async_callback(store.close)
         book, cluster = Book(store, NoLease(), clock), Cluster()
+        ground = SimpleNamespace(
+            store=store,
+            book=book,
+            settings=settings,
+            bridge=settings.bridge,
+            now_ms=clock,
+            rpc=cluster,
+            asset=ASSET,
+        )
         mirror = SimpleNamespace(
             settings=settings,
             store=store,
@@ -169,21 +178,23 @@ async def serving(folder: Any, **sections: Any) -> AsyncIterator[Face]:
             trouble=None,
             identity=IDENTITY,
             asset=ASSET,
-            parts=SimpleNamespace(ground=SimpleNamespace(rpc=cluster, asset=ASSET, book=book)),
+            parts=SimpleNamespace(ground=ground),
         )
         node = SimpleNamespace(settings=settings, store=store, mirror=mirror, admin_token=ADMIN)
         lifecycle = Lifecycle(Phase.READY)
-        listener = await _listening(stack, node, lifecycle, clock)
+        listener = await _listening(stack, node, lifecycle, clock, order_secs)
         client = await stack.enter_async_context(aiohttp.ClientSession())
         yield Face(store, book, mirror, node, lifecycle, clock, client, listener, cluster)
         lifecycle.phase = Phase.STOPPING
 
 
-async def _listening(stack: contextlib.AsyncExitStack, node: Any, lifecycle: Lifecycle, clock: Clock) -> Any:
+async def _listening(
+    stack: contextlib.AsyncExitStack, node: Any, lifecycle: Lifecycle, clock: Clock, order_secs: float
+) -> Any:
     edge = Edge(HttpMetrics(), lifecycle, None, {Access.ADMIN: admin_only(ADMIN)}, verbose=False)
     bodies = Bodies(2**20, 2**24, 5)
     app = web.Application()
-    for group in mirror_routes(node, bodies, lifecycle, clock):
+    for group in mirror_routes(node, bodies, lifecycle, clock, order_secs):
         for route in group:
             app.router.add_route(route.method, route.path, edge.guard(route))
             if route.method == "GET":
