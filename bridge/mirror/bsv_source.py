@@ -16,7 +16,7 @@ from typing import Final
 
 from bridge.mirror.book import Page
 from bridge.mirror.depth import Deep, Disputed, Gone, Verdict, Waits, know_headers, load_places, verdict_on
-from bridge.mirror.exit_lock import ExitLock, load_locks
+from bridge.mirror.exit_lock import ExitLock, load_locks, load_previous
 from bridge.mirror.ground import CHAIN, MirrorGround
 from bridge.mirror.message import Message, Reason, message_id
 from bridge.mirror.origin import chain_name
@@ -149,6 +149,7 @@ class BsvSource:
         if not messages:
             return
         locks = await self._locks(messages)
+        previous = await load_previous(self._store, locks)
         wallets = await load_wallets(self._ground.rpc, [each.recipient for each in messages])
         lost = []
         for message in messages:
@@ -157,7 +158,7 @@ class BsvSource:
                 lost.append((message, _GONE))
                 continue
             reason = self._against(message, certificate, wallets)
-            facts = {**certificate.facts(), **self._mirrors(certificate)}
+            facts = {**certificate.facts(previous.get(message.source_event)), **self._mirrors(certificate)}
             to = State.VALIDATED if reason is None else State.HELD
             page.move(message, to, reason=reason, facts=facts)
         await self._lose(lost, page)

@@ -20,25 +20,23 @@ from topics.names import CERTIFICATES
 
 @dataclass(frozen=True, slots=True)
 class ExitLock:
-    """A certificate that is locked to the bridge. `previous` is the key that it was locked to before, 33 B; None
-    when that cannot be told any more. `withdrawn` is the reason that its issuer gave in a notice."""
+    """A certificate that is locked to the bridge. `withdrawn` is the reason that its issuer gave in a notice."""
 
     token: Token
-    previous: bytes | None
     withdrawn: str | None
 
     @property
     def origin(self) -> Origin | None:
         return read_origin(self.token.origin)
 
-    def facts(self) -> dict[str, Any]:
-        """What whoever refunds or completes it must know."""
+    def facts(self, previous: bytes | None) -> dict[str, Any]:
+        """What whoever refunds or completes it must know; `previous` as `load_previous` has it."""
         owner = self.token.exit.get("owner")
         return {
             "issuance_id": self.token.issuance_id,
             "range": list(self.token.bundle.range),
             **({} if owner is None else {"owner": owner}),
-            **({} if self.previous is None else {"previous": self.previous.hex()}),
+            **({} if previous is None else {"previous": previous.hex()}),
         }
 
 
@@ -47,12 +45,15 @@ async def load_locks(reader: Reader, outpoints: Sequence[bytes], identity: bytes
     outputs = await load_outputs(reader, outpoints)
     found = {key: exit_of(output.script, identity) for key, output in outputs.items()}
     tokens = {key: token for key, token in found.items() if token is not None}
-    coins = await _coins_spent(reader, {key[:32] for key in tokens})
     notices = await notices_for([_standing(token) for token in tokens.values()], reader)
-    return {
-        key: ExitLock(token, _previous(token, coins.get(key[:32], ())), _withdrawn(token, notices))
-        for key, token in tokens.items()
-    }
+    return {key: ExitLock(token, _withdrawn(token, notices)) for key, token in tokens.items()}
+
+
+async def load_previous(reader: Reader, locks: Mapping[bytes, ExitLock]) -> dict[bytes, bytes]:
+    """The keys, 33 B, that these certificates were locked to before, as far as that can be told."""
+    coins = await _coins_spent(reader, {key[:32] for key in locks})
+    found = {key: _previous(lock.token, coins.get(key[:32], ())) for key, lock in locks.items()}
+    return {key: previous for key, previous in found.items() if previous is not None}
 
 
 def _withdrawn(token: Token, notices: Notices) -> str | None:
