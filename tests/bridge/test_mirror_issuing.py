@@ -108,7 +108,9 @@ async def test_a_message_of_many_lots_is_in_one_transaction(tmp_path: Path, chai
     await mirror.open()
     await mirror.registry.populate()
     wide = mirror.deposit([(hour, 1) for hour in range(10)])
-    messages = await mirror.put(mirror.deposit([(20, 1), (21, 1), (22, 1)]), wide, mirror.deposit([(30, 1), (31, 1)]))
+    messages = await mirror.put(
+        mirror.deposit([(20, 1), (21, 1), (22, 1)]), wide, mirror.deposit([(30, 1), (31, 1)])
+    )
     await mirror.destination.deliver(messages)
     assert is_whole(await mirror.mirrored(), messages)
     rows = await mirror.rows(ISSUES)
