@@ -1,5 +1,5 @@
-"""The mirror's half on BSV, over a real registry and dev chain: messages that stand where a lane would hand them over,
-and books that write a row for what they are told."""
+"""The mirror's half on BSV, over a real registry and dev chain: messages that stand where a lane would hand them
+over, and books that write a row for what they are told."""
 
 from __future__ import annotations
 

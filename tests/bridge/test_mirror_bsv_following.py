@@ -1,4 +1,4 @@
-"""The bridge's transactions on BSV until they are final: proofs that come and go, evictions, and what is made anew."""
+"""The bridge's transactions on BSV until they are final: proofs that come and go, evictions, what is made anew."""
 
 from __future__ import annotations
 
