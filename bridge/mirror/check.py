@@ -4,7 +4,7 @@
     source     no two messages are of one source event
     fields     what says when a message is due, and since when it is open or ended, fits its state
     receipts   each message that ended has one, of its own source event, signed; no other message has one
-    lots       no lot has more left than it had, or less than nothing
+    lots       what is gone from each is what messages have of it (`lot_check.py`)
 
 Whether both chains say the same is parity's to tell. A node may be at work between two reads, so only what is still
 wrong at a second look is reported.
@@ -20,8 +20,9 @@ import orjson
 
 from basket.keyring import RECEIPT_PROTOCOL
 from bridge.mirror.log_check import check_log
+from bridge.mirror.lot_check import check_lots
 from bridge.mirror.message import Message
-from bridge.mirror.records import LOTS, MESSAGES, RECEIPTS
+from bridge.mirror.records import MESSAGES, RECEIPTS
 from bridge.mirror.statement import read_statement
 from bridge.mirror.states import ENDED, State
 from certificates.canonical import canonical
@@ -41,7 +42,7 @@ async def check_mirror(reader: Reader) -> list[str]:
 
 
 async def _look(reader: Reader) -> list[str]:
-    return [*await check_log(reader), *await _messages(reader), *await _receipts(reader), *await _lots(reader)]
+    return [*await check_log(reader), *await _messages(reader), *await _receipts(reader), *await check_lots(reader)]
 
 
 # Messages
@@ -120,20 +121,6 @@ def _receipt(receipt: Document, row: Document | None) -> list[str]:
         faults.append(f"{name} is about another one")
     if statement.outcome != row["state"]:
         faults.append(f"{name} says {statement.outcome.value}, and the message is {row['state']}")
-    return faults
-
-
-# Lots
-
-
-async def _lots(reader: Reader) -> list[str]:
-    faults: list[str] = []
-    async for lots in pages(reader, LOTS):
-        faults += [
-            f"I6: lot {lot['_id']} has {lot['left']} base units left of {lot['units']}"
-            for lot in lots
-            if not 0 <= lot["left"] <= lot["units"]
-        ]
     return faults
 
 

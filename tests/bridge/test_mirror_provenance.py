@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bridge.mirror.book import Book
 from bridge.mirror.ground import MirrorGround
+from bridge.mirror.lot_check import check_lots
 from bridge.mirror.lots import Lot, drawn
 from bridge.mirror.message import UNITS_PER_WH, Message
 from bridge.mirror.provenance import PATIENCE_MS, Lots
@@ -27,7 +28,7 @@ from config.settings import BridgeSettings
 from energytag.intervals import bridge_claim, interval_row
 from energytag.records import INTERVALS, NUMBERS
 from store.pages import every
-from store.port import Conflict, Find, Insert, Put, Write
+from store.port import Conflict, Delete, Find, Insert, Patch, Put, Write
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import Clock, NoLease
 
@@ -132,6 +133,7 @@ class World:
         facts = {"origin": origin.id.hex(), "issuance_id": issuance, "slot": slot}
         exiting = replace(self.message(wh * UNITS_PER_WH, Kind.EXIT), direction=Direction.OUT, facts=facts)
         async with self.book.page() as page:
+            page.open(replace(exiting, state=State.RECEIPTED))
             page.write(*await self.lots.returned(exiting))
         return exiting
 
@@ -389,6 +391,34 @@ async def test_a_message_that_has_its_lots_keeps_them(world: World) -> None:
     assert [lot.wh for lot in await world.all_lots()] == [3]
 
 
+# The check
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"left": 4 * UNITS_PER_WH}, "lacks 1000000 base units, and messages have 2000000 of it"),
+        ({"left": 6 * UNITS_PER_WH}, "has 6000000 base units left of 5000000"),
+        ({"free": None}, "stands in line at None, and should at 1"),
+        ({"from": "ab" * 32}, "of no exit that ended with as much"),
+    ],
+)
+async def test_a_lot_that_does_not_tally_is_found(world: World, change: dict[str, Any], told: str) -> None:
+    (lot,) = await world.mint(1, 5)
+    await world.deposit(2)
+    assert await check_lots(world.store) == []
+    await world.store.commit([Patch(LOTS, lot.key, change)])
+    assert any(told in fault for fault in await check_lots(world.store))
+
+
+async def test_a_lot_that_is_gone_is_missed(world: World) -> None:
+    (lot,) = await world.mint(1, 5)
+    await world.deposit(2)
+    await world.store.commit([Delete(LOTS, lot.key)])
+    (fault,) = await check_lots(world.store)
+    assert lot.key in fault and "is not there" in fault
+
+
 # Whatever happens
 
 
@@ -506,6 +536,7 @@ class Run:
         for _, _, key, wh in self.issuances:
             found[lots[key].reading] += wh * UNITS_PER_WH
         assert found == self.minted
+        assert await check_lots(self.world.store) == []
 
 
 def _chosen(among: Sequence[Any], numbers: Iterable[int]) -> Iterable[Any]:
@@ -521,7 +552,7 @@ async def run(operations: Sequence[tuple[str, int, list[int]]]) -> None:
                 await going.check()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(OPERATIONS, max_size=25))
 def test_whatever_comes_and_goes_no_wh_is_there_twice_and_the_oldest_goes_first(
     operations: list[tuple[str, int, list[int]]],
