@@ -36,7 +36,7 @@ log = structlog.get_logger("metawatt.mirror")
 
 class Lane:
     """One direction. `back` is the destination of refunds: the chain that messages came from. `completion` is who
-    does what is left once a message is final at its destination: BSV, where certificates are issued or withdrawn."""
+    does what is left once a message is final at its destination: BSV, where certificates are issued, withdrawn."""
 
     def __init__(
         self,
@@ -62,13 +62,14 @@ class Lane:
 
     async def round(self) -> int:
         """One pass over what is due; how many messages were dealt with. Raises `Lost`, `Unavailable`."""
+        await self._source.wake()
         count = await self._take_in()
         due = await self._due()
         is_paused = await self._pauses.paused(self.direction) is not None
         if early := [each for each in due if each.state in _EARLY]:
             await self._each(early, self._advance)
         ready = [each for each in await self._reread(early, due) if not is_paused]
-        await self._each([each for each in ready if _goes_out(each)], self._destination.deliver)
+        await self._each([each for each in ready if _goes_out(each)], self._deliver)
         await self._each([each for each in ready if _goes_back(each)], self._back.deliver)
         final = [each for each in due if each.state is State.DST_FINAL]
         await self._each([each for each in final if not each.is_refund], self._completion.complete)
@@ -116,6 +117,13 @@ class Lane:
             else:
                 for each in _at(messages, page, State.VALIDATED, State.QUEUED):
                     page.put_off(each, page.now_ms + _PAUSED_MS)
+
+    async def _deliver(self, messages: Sequence[Message]) -> None:
+        """To the destination; but for those whose source is no longer what it was."""
+        async with self._book.page() as page:
+            standing = await self._source.check_still_final(messages, page)
+        if standing:
+            await self._destination.deliver(standing)
 
     async def _each(self, messages: Sequence[Message], step: Step) -> None:
         """A step of many at once; where that fails, of one after the other, so that one stops nobody."""

@@ -21,6 +21,11 @@ from store.port import Document, Write
 class Source(Protocol):
     """One chain as the source of messages."""
 
+    async def wake(self) -> int:
+        """Make due what was put off until the chain had moved, and the chain has; how many messages. Asked before
+        every round, so it costs nothing while nothing has happened."""
+        ...
+
     async def observed(self, rows: Sequence[Document]) -> list[Message]:
         """Messages of rows of the inbox, in the same order: state OBSERVED, not stored. A row that is no message of
         this bridge never came into the inbox; one that is faulty becomes a message all the same, and is held later,
@@ -33,6 +38,11 @@ class Source(Protocol):
 
     async def validate(self, messages: Sequence[Message], page: Page) -> None:
         """SRC_FINAL → VALIDATED | HELD."""
+        ...
+
+    async def check_still_final(self, messages: Sequence[Message], page: Page) -> list[Message]:
+        """Of messages that are about to be delivered (no refunds), those whose source is what it was when it became
+        final. The others are HELD, or put off."""
         ...
 
 

@@ -40,6 +40,10 @@ class SolanaSource:
         self._first = Endpoint("the first endpoint", ground.rpc, genesis, ground.now_ms)
         self._witnesses = Witnesses(ground.witnesses, genesis, ground.now_ms)
 
+    async def wake(self) -> int:
+        """Nobody sleeps: what is not final yet is asked for at a pace."""
+        return 0
+
     # From the inbox
 
     async def observed(self, rows: Sequence[Document]) -> list[Message]:
@@ -105,6 +109,10 @@ class SolanaSource:
         if (message.source_event, message.units) not in known:
             return Opinion(Verdict.DISPUTED, "the first endpoint tells otherwise than when it was read")
         return opinions[seen.signature]
+
+    async def check_still_final(self, messages: Sequence[Message], page: Page) -> list[Message]:
+        """All of them: what is finalized on Solana stays."""
+        return list(messages)
 
     # Whose is it?
 

@@ -234,8 +234,7 @@ class Exits:
     # The lane
 
     async def round(self) -> None:
-        """What a worker does: wake, and one pass."""
-        await self.source.wake()
+        """What a worker does: one pass."""
         await self.lane.round()
 
     async def messages(self) -> list[Message]:
