@@ -65,8 +65,9 @@ MESSAGES: Final = Collection(
                   ([start, end]), owner (hex, the key that `exit.owner` binds a refund to), previous (hex, the key
                   that the certificate was locked to before)
     accounting    accounted (True), lots ([key, units] each), queued (delay or limit: for what it is QUEUED)
-    delivering    issuances ([issuance id, output index, Wh] each), marker (base58), slot, completion (txid, hex),
-                  earlier (txids on BSV, hex, of attempts before the last)
+    delivering    issuances ([issuance id, output index, Wh] each), completion (txid, hex), earlier (txids on BSV,
+                  hex, of attempts before the last); on Solana slot (of a refund refund_slot), marker and paid_to
+                  (base58), alone (True, of one that spoilt a transaction: it gets its own)
 """
 
 LOTS: Final = Collection(

@@ -108,7 +108,8 @@ def paid(page: Page, message: Message, signature: bytes, slot: int, crossing: Cr
     """By a final transaction that was checked."""
     if message.state is not State.DST_SEEN:
         page.move(message, State.DST_SEEN, due_ms=None, destination_tx=signature)
-    facts = {"slot": slot, "marker": str(marker), "paid_to": str(crossing.destination)}
+    at = "refund_slot" if message.is_refund else "slot"  # the source's slot stays in the facts of a refund
+    facts = {at: slot, "marker": str(marker), "paid_to": str(crossing.destination)}
     page.move(message, State.DST_FINAL, facts=facts, destination_tx=signature)
 
 

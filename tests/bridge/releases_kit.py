@@ -314,7 +314,8 @@ class ReleaseBench:
             assert paid == ([message.units] if is_paid else []), (message.state, message.reason, paid)
             total += sum(paid)
             if is_paid:
-                assert message.facts["slot"] > 0 and message.destination_tx is not None
+                slot = message.facts["refund_slot" if message.is_refund else "slot"]
+                assert slot > 0 and message.destination_tx is not None
                 assert Pubkey.from_string(message.facts["marker"]) == mode.guard(_crossing(message))
         paid_out = (
             CUSTODY_UNITS - await self.units(self.asset.custody)
