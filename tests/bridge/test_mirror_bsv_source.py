@@ -223,12 +223,13 @@ async def test_a_stored_path_that_does_not_lead_to_the_chain_is_a_dispute(exits:
     assert states[other.txid] == (State.VALIDATED, None)
 
 
-@pytest.mark.parametrize("path", [None, b"", b"\x00" * 40], ids=["none", "empty", "nonsense"])
-async def test_without_a_sound_path_nothing_is_final(exits: Exits, path: bytes | None) -> None:
-    locked = await exits.lock()
-    await exits.mine(CONFIRMATIONS)
-    await exits.store.commit([Patch(TRANSACTIONS, locked.txid, {"bump": path})])
-    assert await held(exits) is Hold.SOURCE_DISPUTED
+async def test_without_a_sound_path_nothing_is_final(exits: Exits) -> None:
+    for path in (None, b"", b"\x00" * 40):
+        locked = await exits.lock()
+        await exits.mine(CONFIRMATIONS)
+        await exits.store.commit([Patch(TRANSACTIONS, locked.txid, {"bump": path})])
+    await exits.round()
+    assert [each.reason and each.reason.code for each in await exits.messages()] == [Hold.SOURCE_DISPUTED] * 3
 
 
 async def test_a_chain_that_cannot_be_followed_makes_nothing_final(exits: Exits) -> None:
@@ -287,23 +288,19 @@ LEAVING: dict[str, tuple[dict[str, Any], Hold]] = {
 }
 
 
-@pytest.mark.parametrize("leaving", LEAVING)
-async def test_an_exit_to_nowhere_is_held(exits: Exits, leaving: str) -> None:
-    fields, code = LEAVING[leaving]
-    await exits.lock(500, fields)
-    assert await held(exits) is code
-    assert (await exits.message()).facts["previous"] == HOLDER.public.hex()
-
-
-@pytest.mark.parametrize("name", ["owner", "custody", "mint", "token_program"])
-async def test_an_exit_to_the_bridge_itself_is_held(exits: Exits, name: str) -> None:
-    await exits.lock(500, {"address": str(getattr(exits.asset, name))})
-    assert await held(exits) is Hold.ADDRESS_MALFORMED
+async def test_an_exit_to_nowhere_is_held(exits: Exits) -> None:
+    own = {name: str(getattr(exits.asset, name)) for name in ("owner", "custody", "mint", "token_program")}
+    table = LEAVING | {name: ({"address": address}, Hold.ADDRESS_MALFORMED) for name, address in own.items()}
+    locks = {(await exits.lock(500, fields)).txid: code for fields, code in table.values()}
+    await exits.mine(CONFIRMATIONS)
+    await exits.round()
+    messages = {each.source_tx: each for each in await exits.messages()}
+    assert {txid: each.reason and each.reason.code for txid, each in messages.items()} == locks
+    assert {each.facts["previous"] for each in messages.values()} == {HOLDER.public.hex()}
 
 
 async def test_an_account_of_a_program_is_no_wallet(exits: Exits, cluster: Any) -> None:
     """A mint at an address of the curve: whoever sent tokens there would lose them."""
-
 
     payer = FileSigner(Keypair())
     await exits.rpc.airdrop(payer.public, 10 * SOL)
@@ -338,14 +335,15 @@ ORIGINS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("origin", ORIGINS)
-async def test_what_does_not_mirror_a_token_is_held(exits: Exits, origin: str) -> None:
-    stated = ORIGINS[origin]
-    await exits.lock(500, origin=exits.origin(**stated) if isinstance(stated, dict) else stated)
-    assert await held(exits) is Hold.NOT_MIRRORED
-    facts = (await exits.message()).facts
-    assert "origin" not in facts
-    assert facts["previous"] == HOLDER.public.hex()
+async def test_what_does_not_mirror_a_token_is_held(exits: Exits) -> None:
+    for stated in ORIGINS.values():
+        await exits.lock(500, origin=exits.origin(**stated) if isinstance(stated, dict) else stated)
+    await exits.mine(CONFIRMATIONS)
+    await exits.round()
+    messages = await exits.messages()
+    assert [each.reason and each.reason.code for each in messages] == [Hold.NOT_MIRRORED] * len(ORIGINS)
+    assert all(each.facts["previous"] == HOLDER.public.hex() for each in messages)
+    assert not any("origin" in each.facts for each in messages)
 
 
 async def test_a_copied_origin_is_for_the_books_to_judge(exits: Exits) -> None:
