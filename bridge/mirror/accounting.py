@@ -18,7 +18,7 @@ from typing import Final
 from bridge.mirror.book import Page
 from bridge.mirror.drafts import Drafts
 from bridge.mirror.ground import MirrorGround
-from bridge.mirror.landing import may_land
+from bridge.mirror.landing import Landing
 from bridge.mirror.ledger import (
     Change,
     Ledger,
@@ -64,6 +64,7 @@ class Accountant:
         self._asset = ground.asset
         self._provenance = provenance
         self._pauses = pauses
+        self._landing = Landing(ground)
         self._drafts = Drafts(ground.store)
         self._outstanding = Outstanding(self._drafts)
         self._limits = Limits(ground.store, ground.bridge, ground.now_ms)
@@ -184,7 +185,7 @@ class Accountant:
             raise _forbidden(f"The message is {message.state.value}, and only one that is HELD can be refunded")
         if message.final_ms is None or message.reason.code in _NEVER_REFUNDED:
             raise _forbidden("Its source is not final for sure: nothing is there to be given back")
-        if why := await may_land(message, self._store):
+        if why := await self._landing.against_refund(message):
             raise _forbidden(f"It cannot be refunded: {why}")
 
     def _ending(self, message: Message) -> Change:

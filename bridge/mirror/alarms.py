@@ -3,9 +3,10 @@ itself.
 
     parity_breached       the chains do not add up              pauses both directions
     source_lost           a source went after it was final      pauses both directions
-    foreign_release       tokens left custody, or were minted for a crossing, by no transaction of the bridge's
-    movement_unexplained  a transaction's instructions do not explain what it did to custody, or to the supply
+    foreign_release       tokens left custody by no transaction of the bridge's
+    movement_unexplained  a transaction's instructions do not explain what it did to the mint's tokens
     supply_differs        the mint's supply is not what its movements add up to
+    custody_differs       nor is custody's balance
     history_gap           the event processor cannot read on: what comes next is unknown
 """
 
@@ -41,6 +42,7 @@ class Alarm(StrEnum):
     FOREIGN_RELEASE = "foreign_release"
     MOVEMENT_UNEXPLAINED = "movement_unexplained"
     SUPPLY_DIFFERS = "supply_differs"
+    CUSTODY_DIFFERS = "custody_differs"
     HISTORY_GAP = "history_gap"
 
 

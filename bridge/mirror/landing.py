@@ -1,47 +1,54 @@
-"""Whether a message's last transaction may have landed at its destination, or may yet.
+"""Whether what was made for a message at its destination may have landed, or may yet.
 
-Where it may, nothing else is begun: no refund, no second attempt at a person's word.
+Where it may, nothing is given back, and on Solana nothing is begun anew at a person's word.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from bridge.mirror.earlier import Earlier
+from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
 from bridge.mirror.records import RELEASES
 from bridge.mirror.states import Direction, Hold
 from bridge.records import AttemptState
-from overlay.records import EVICTIONS, TRANSACTIONS, applied
-from store.port import Reader
 
 _DEAD: Final = (AttemptState.EXPIRED, AttemptState.FAILED)
 
 
-async def may_land(message: Message, reader: Reader) -> str | None:
-    """Why it may, for people; None when it cannot have landed, and never will."""
-    if message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN:
-        return "its marker is on Solana: something of the bridge's key has paid for it"
-    if message.destination_tx is None:
-        return None
-    to_bsv = (message.direction is Direction.IN) is not message.is_refund
-    if to_bsv:
-        return await _on_bsv(message.destination_tx, message, reader)
-    return await _on_solana(message.destination_tx, reader)
+class Landing:
+    """Asks the records of both destinations."""
+
+    def __init__(self, ground: MirrorGround) -> None:
+        self._store = ground.store
+        self._earlier = Earlier(ground)
+
+    async def against_refund(self, message: Message) -> str | None:
+        """Why a message cannot be given back, for people; None when nothing can have landed, or ever will."""
+        if message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN:
+            return "its marker is on Solana: something of the bridge's key has paid for it"
+        if _ends_on_bsv(message):
+            is_alive = await self._earlier.may_land(message)
+            return (
+                "a certificate of it may be mined yet: what excludes that is not deep enough" if is_alive else None
+            )
+        return await self._on_solana(message)
+
+    async def against_release(self, message: Message) -> str | None:
+        """Why a message that is in the books cannot go on. On BSV its earlier transactions are settled before
+        another is made. A marker that was found is looked up again, and lets nothing be paid twice."""
+        is_looked_up = message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN
+        return None if is_looked_up or _ends_on_bsv(message) else await self._on_solana(message)
+
+    async def _on_solana(self, message: Message) -> str | None:
+        if message.destination_tx is None:
+            return None
+        row = await self._store.get(RELEASES, message.destination_tx)
+        if row is not None and row["state"] in _DEAD:
+            return None
+        return "its transaction on Solana was signed, and has neither failed nor expired"
 
 
-async def _on_bsv(txid: bytes, message: Message, reader: Reader) -> str | None:
-    """A transaction that this node admitted is out until it was evicted: what it spends was spent otherwise, or the
-    network refused it for good."""
-    if applied(await reader.get(TRANSACTIONS, txid)):
-        return f"its transaction {txid[::-1].hex()} on BSV is admitted"
-    is_conflict = message.reason is not None and message.reason.code is Hold.DESTINATION_CONFLICT
-    if is_conflict or await reader.get(EVICTIONS, txid) is not None:
-        return None
-    return f"its transaction {txid[::-1].hex()} on BSV was signed, and not evicted"
-
-
-async def _on_solana(signature: bytes, reader: Reader) -> str | None:
-    row = await reader.get(RELEASES, signature)
-    if row is not None and row["state"] in _DEAD:
-        return None
-    return "its transaction on Solana was signed, and has neither failed nor expired"
+def _ends_on_bsv(message: Message) -> bool:
+    return (message.direction is Direction.IN) is not message.is_refund

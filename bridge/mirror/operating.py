@@ -13,7 +13,7 @@ from bridge.mirror.alarms import is_breached
 from bridge.mirror.book import Page
 from bridge.mirror.commands import Command, Order
 from bridge.mirror.ground import MirrorGround
-from bridge.mirror.landing import may_land
+from bridge.mirror.landing import Landing
 from bridge.mirror.message import Message
 from bridge.mirror.pauses import Pauses, pause, resume
 from bridge.mirror.records import COMMANDS, MESSAGES
@@ -39,6 +39,7 @@ class Operating:
         self._book = ground.book
         self._accountant = accountant
         self._pauses = pauses
+        self._landing = Landing(ground)
 
     async def round(self) -> int:
         """One pass over what is open, oldest first; how many were answered. Raises `Lost`, `Unavailable`."""
@@ -123,16 +124,9 @@ class Operating:
         if message.state is not State.HELD:
             raise _forbidden(f"The message is {message.state.value}, and not HELD")
         to = released_to(message)
-        if to is State.ACCOUNTED or to is State.REFUND_ACCOUNTED:
-            await self._demand_over(message)
-        page.move(message, to)
-
-    async def _demand_over(self, message: Message) -> None:
-        """Of a message whose marker was found, the chain is asked again: the marker keeps it from being paid
-        twice."""
-        is_asked_again = message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN
-        if not is_asked_again and (why := await may_land(message, self._store)):
+        if why := await self._landing.against_release(message):
             raise _forbidden(f"It cannot be begun anew: {why}")
+        page.move(message, to)
 
 
 def released_to(message: Message) -> State:
