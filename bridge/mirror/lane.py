@@ -63,7 +63,6 @@ class Lane:
     async def round(self) -> int:
         """One pass over what is due; how many messages were dealt with. Raises `Lost`, `Unavailable`."""
         await self._source.wake()
-        await self._source.wake()
         count = await self._take_in()
         due = await self._due()
         is_paused = await self._pauses.paused(self.direction) is not None
@@ -121,13 +120,6 @@ class Lane:
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
         """To the destination; but for those whose source is no longer what it was."""
-        async with self._book.page() as page:
-            standing = await self._source.check_still_final(messages, page)
-        if standing:
-            await self._destination.deliver(standing)
-
-    async def _deliver(self, messages: Sequence[Message]) -> None:
-        """To the destination, whatever still stands: the last look before anything is signed."""
         async with self._book.page() as page:
             standing = await self._source.check_still_final(messages, page)
         if standing:

@@ -40,16 +40,6 @@ class Source(Protocol):
         """SRC_FINAL → VALIDATED | HELD."""
         ...
 
-    async def wake(self) -> int:
-        """Make due what waited for something that the chain has come to; how many messages. Called before every
-        round of the lane."""
-        ...
-
-    async def check_still_final(self, messages: Sequence[Message], page: Page) -> list[Message]:
-        """Those of messages about to be signed for whose source is what it was when it became final; the others
-        are put off, or HELD."""
-        ...
-
     async def check_still_final(self, messages: Sequence[Message], page: Page) -> list[Message]:
         """Of messages that are about to be delivered (no refunds), those whose source is what it was when it became
         final. The others are HELD, or put off."""

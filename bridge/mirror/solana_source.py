@@ -114,14 +114,6 @@ class SolanaSource:
         """All of them: what is finalized on Solana stays."""
         return list(messages)
 
-    async def wake(self) -> int:
-        """Nothing waits for anything but time."""
-        return 0
-
-    async def check_still_final(self, messages: Sequence[Message], page: Page) -> list[Message]:
-        """What is finalized on Solana stays so."""
-        return list(messages)
-
     # Whose is it?
 
     async def validate(self, messages: Sequence[Message], page: Page) -> None:
