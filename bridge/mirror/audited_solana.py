@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from solders.pubkey import Pubkey
-from solders.transaction import VersionedTransaction
+from solders.transaction import SanitizeError, VersionedTransaction
 from spl.memo.constants import MEMO_PROGRAM_ID
 
 from bridge.mirror.findings import Findings
@@ -251,7 +251,7 @@ def _parsed(raw: bytes) -> VersionedTransaction | None:
     try:
         transaction = VersionedTransaction.from_bytes(raw)
         transaction.sanitize()
-    except ValueError:
+    except (ValueError, SanitizeError):
         return None
     required = transaction.message.header.num_required_signatures
     is_whole = bytes(transaction) == raw and 0 < required == len(transaction.signatures)

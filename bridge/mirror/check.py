@@ -42,7 +42,14 @@ async def check_mirror(reader: Reader) -> list[str]:
 
 
 async def _look(reader: Reader) -> list[str]:
-    return [*await check_log(reader), *await _messages(reader), *await _receipts(reader), *await check_lots(reader)]
+    return [*await check_log(reader), *await _messages(reader), *await _receipts(reader), *await _lots(reader)]
+
+
+async def _lots(reader: Reader) -> list[str]:
+    try:
+        return await check_lots(reader)
+    except (KeyError, ValueError) as error:
+        return [f"I6: lots cannot be held against messages, of which one cannot be read: {error}"]
 
 
 # Messages

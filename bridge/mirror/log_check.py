@@ -5,8 +5,9 @@
     head       the head names the last entry
     messages   each is in the state that the log leaves it in, and says which entries tell of it
 
-A node may be writing meanwhile: the log is read up to the head as it was, and of messages those that have not moved
-since.
+A node may be writing meanwhile. An entry and the head that names it are one commit, so the log goes at least as far
+as a head that was read before it, and no further than one that is read after it. Of messages those are looked at
+that have not moved since.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from bridge.mirror.book import GENESIS_HASH, HEAD, Head, head_of
 from bridge.mirror.records import AUDIT, MESSAGES, MIRROR
 from bridge.mirror.states import EDGES, State
 from store.pages import pages
-from store.port import Document, Find, Reader
+from store.port import Document, Reader
 
 
 @dataclass(slots=True)
@@ -49,6 +50,12 @@ class LogCheck:
         if sha256(text).digest() != digest:
             self._fault(f"entry {number} is stored under another hash than its own")
         self.head = self._follow(number, text, Head(number, sha256(text).digest()))
+
+    def demand_head(self, head: Head) -> None:
+        """That the last entry so far is the one that a head names."""
+        if head != self.head:
+            told = f"{self.head.number}, {self.head.hash.hex()}"
+            self._fault(f"head is entry {head.number}, {head.hash.hex()}, and the log has entry {told} there")
 
     def _follow(self, number: int, text: bytes, after: Head) -> Head:
         try:
@@ -93,17 +100,17 @@ class LogCheck:
 
 
 async def walked(reader: Reader) -> LogCheck:
-    """The log, up to the head as it was at the beginning."""
+    """The log, as far as it goes by now."""
     check = LogCheck()
-    head = head_of(await reader.get(MIRROR, HEAD))
-    async for rows in pages(reader, AUDIT, Find(upper=head.number + 1)):
+    before = head_of(await reader.get(MIRROR, HEAD))
+    async for rows in pages(reader, AUDIT):
         for row in rows:
             check.entry(row)
-    if check.head != head:
-        check.faults.append(
-            f"I6: the log's head is entry {head.number}, {head.hash.hex()}; the log ends with entry "
-            f"{check.head.number}, {check.head.hash.hex()}"
-        )
+            if check.head.number == before.number:
+                check.demand_head(before)
+    after = head_of(await reader.get(MIRROR, HEAD))
+    if check.head.number < before.number or check.head.number >= after.number:
+        check.demand_head(after)
     return check
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
@@ -192,7 +192,7 @@ def read_statement(value: Mapping[str, Any]) -> Statement:
     asset, chains = value["asset"], value["chains"]
     marker = value["marker"]
     mirrored = Asset(
-        genesis=Hash.from_string(chains["solana"]),
+        genesis=_genesis(chains["solana"]),
         mint=Pubkey.from_string(asset["mint"]),
         token_program=Pubkey.from_string(asset["token_program"]),
         decimals=whole(asset["decimals"]),
@@ -214,6 +214,13 @@ def read_statement(value: Mapping[str, Any]) -> Statement:
         log=tuple(map(_step, value["log"])),
         written_ms=whole(value["written_ms"]),
     )
+
+
+def _genesis(text: str) -> Hash:
+    try:
+        return Hash.from_string(text)
+    except ParseHashError as error:  # which is no ValueError
+        raise ReceiptMalformed(f"{text!r} is no hash of a genesis block") from error
 
 
 def _message(value: Mapping[str, Any], asset: Asset) -> Message:

@@ -1,0 +1,160 @@
+"""Receipts of real crossings on both embedded chains, and the headers to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from solders.keypair import Keypair
+
+from api.solana.server import SolanaServer
+from basket.keyring import Keyring
+from bridge.cluster.cluster import Cluster
+from bridge.mirror.check import check_mirror
+from bridge.mirror.message import Message
+from bridge.mirror.receipt import Receipt, read_receipt
+from bridge.mirror.receipts import whole_receipt
+from bridge.mirror.statement import read_statement
+from bridge.mirror.states import Direction, Kind, State
+from certificates.canonical import canonical
+from overlay.clock import system_now_ms
+from overlay.keys import PrivateKey
+from store.sqlite import SqliteStore
+from tests.bridge.mirror_kit import UNITS_A_WH, MirrorNode, memo_to
+from tests.overlay.kit import Chain, Clock
+
+ISSUER: Final = PrivateKey.from_int(1001)
+"""The bridge of the kit, and its issuer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Receipts as they were handed out, by what they are about; the chain's headers as JSON and in a row; and the
+    node's database."""
+
+    folder: Path
+    receipts: Mapping[str, bytes]
+    headers: bytes
+    chain: bytes
+
+    def receipt(self, name: str) -> Receipt:
+        return read_receipt(self.receipts[name])
+
+
+async def play(folder: Path) -> Played:
+    """A deposit of two readings, a meter's mint into custody, a deposit without memo that is given back, an exit,
+    and an exit to no address that is given back."""
+    store = SqliteStore(folder / "solana.db")
+    cluster = Cluster(store, network="dev", slot_ms=0, now_ms=system_now_ms)
+    await cluster.open()
+    server = SolanaServer(cluster, "127.0.0.1", 0)
+    await server.start()
+    clock = Clock()
+    chain = Chain(folder, clock)
+    await chain.open()
+    node = MirrorNode(chain, cluster, server.rpc_url, SqliteStore(folder / "node.db", cache_mib=4), clock)
+    try:
+        await node.open()
+        return await _played(node, folder)
+    finally:
+        await node.close()
+        await chain.close()
+        await server.stop()
+        await cluster.close()
+
+
+async def _played(node: MirrorNode, folder: Path) -> Played:
+    holder = Keypair()
+    await node.mint_readings(holder, [1_000, 2_000])
+    await node.mint_to_custody([700])
+    await node.deposit(holder, 1_500 * UNITS_A_WH, memo_to())
+    await node.until(State.RECEIPTED)
+    await node.deposit(holder, 100 * UNITS_A_WH, None)
+    await node.lock(600, str(Keypair().pubkey()))
+    await node.lock(50, "nobody")
+    await node.until(State.RECEIPTED, State.HELD)
+    await _refund_held(node)
+    await node.until(State.RECEIPTED, State.REFUNDED)
+    for _ in range(2):
+        await node.round()  # what withdrew the certificate is in a block, too
+    assert await check_mirror(node.store) == []
+    ground = node.parts.ground.registry.ground
+    receipts = {}
+    for message in await node.messages():
+        found = await whole_receipt(ground, message.id)
+        assert found is not None
+        receipts[_name(message)] = found
+    headers = node.registry.node.headers
+    raws = {height: header.raw for height in range(headers.tip_height + 1) if (header := headers.header_at(height))}
+    by_height = {str(height): raw.hex() for height, raw in raws.items()}
+    return Played(folder, receipts, orjson.dumps(by_height), b"".join(raws[height] for height in sorted(raws)))
+
+
+async def _refund_held(node: MirrorNode) -> None:
+    for message in await node.messages():
+        if message.state is State.HELD:
+            arguments = {"message": message.id.hex(), "reason": "to be given back"}
+            await node.mirror.desk.ask("refund", arguments, "a test", wait_secs=0)
+    await node.parts.operating.round()
+
+
+def _name(message: Message) -> str:
+    if message.is_refund:
+        return "deposit given back" if message.direction is Direction.IN else "exit given back"
+    return {Kind.DEPOSIT: "deposit", Kind.AUTOMATIC: "automatic", Kind.EXIT: "exit"}[message.kind]
+
+
+def edited(data: bytes, path: Sequence[str | int], value: Any, *, key: PrivateKey | None = None) -> bytes:
+    """A receipt with one member changed. With `key` the bridge's signature is made anew, over whatever it says, as
+    a bridge that lies could."""
+    whole = orjson.loads(data)
+    at = whole
+    for step in path[:-1]:
+        at = at[step]
+    at[path[-1]] = value
+    return data if key is None and canonical(whole) == data else _signed(whole, key)
+
+
+def anew(data: bytes, changes: Mapping[str, Any], key: PrivateKey = ISSUER) -> bytes:
+    """A receipt with members of its `message` changed, under the id that follows, signed by the bridge."""
+    whole = orjson.loads(data)
+    whole["message"] |= changes
+    statement = read_statement({name: each for name, each in whole.items() if name not in ("signature", "proofs")})
+    whole["message"]["id"] = statement.computed_id().hex()
+    return _signed(whole, key)
+
+
+def _signed(whole: dict[str, Any], key: PrivateKey | None) -> bytes:
+    if key is not None:
+        statement = {name: each for name, each in whole.items() if name not in ("signature", "proofs")}
+        whole["signature"] = Keyring(key).sign_receipt(whole["message"]["id"], canonical(statement)).hex()
+    return canonical(whole)
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every member of a JSON value that has none itself, with its path."""
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not value or not isinstance(value, dict | list):
+        yield path, value
+    for step, each in steps:
+        yield from leaves(each, (*path, step))
+
+
+def another(value: Any) -> Any:
+    """Another value of the same form."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case str() if value:
+            last = value[-1]
+            return value[:-1] + ("1" if last != "1" else "2")
+        case dict():
+            return {"more": 1}
+        case list():
+            return ["more"]
+    return "more"
