@@ -8,8 +8,8 @@ from solders.token.state import Mint
 from spl.token.constants import TOKEN_2022_PROGRAM_ID
 from structlog.testing import capture_logs
 
-from bridge.programs.mint import MintUnusable, checked_mint
-from bridge.programs.powers import begins_frozen, powers_of_others
+from bridge.programs.mint import MintUnusable, checked_mint, demand_transfers
+from bridge.programs.powers import begins_frozen, hindrance, powers_of_others
 from bridge.solana.rpc import AccountState, SolanaRpc
 
 OURS, OTHER = Pubkey.from_bytes(b"\x01" * 32), Pubkey.from_bytes(b"\x02" * 32)
@@ -80,3 +80,29 @@ async def test_whoever_connects_reads_of_it() -> None:
     ]
     with pytest.raises(MintUnusable, match="begin frozen"):
         await checked(mint_data((6, b"\x02")))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (mint_data(), None),
+        (mint_data((1, bytes(108))), None),
+        (mint_data((1, bytes(OURS) + bytes(76))), "fee"),
+        (mint_data((1, bytes(88) + b"\x01\x00" + bytes(18))), "fee"),
+        (mint_data((1, bytes(106) + b"\x01\x00")), "fee"),
+        (mint_data((9, b"")), "cannot be transferred"),
+        (mint_data((14, bytes(64))), None),
+        (mint_data((14, bytes(32) + bytes(OTHER))), "call a program"),
+        (mint_data((14, bytes(OTHER) + bytes(32))), "call a program"),
+        (mint_data((12, bytes(OTHER))), None),
+    ],
+)
+async def test_what_hinders_custody(data: bytes, told: str | None) -> None:
+    found = hindrance(data)
+    assert found is None if told is None else found is not None and told in found
+    rpc: SolanaRpc = OneAccount(data)  # type: ignore[assignment]
+    if told is None:
+        await demand_transfers(rpc, ADDRESS, TOKEN_2022_PROGRAM_ID)
+    else:
+        with pytest.raises(MintUnusable, match=told):
+            await demand_transfers(rpc, ADDRESS, TOKEN_2022_PROGRAM_ID)
