@@ -9,12 +9,16 @@ from api.health import Finding, HealthCheck
 from api.solana.routes import PATH
 from api.workers import worker_count
 from bridge.metering import UNREACHED, Metering, Solana
+from bridge.mirror.custody import bridge_signers
+from bridge.mirror.mirror import Mirror
 from bridge.programs.keys import FileSigner
 from bridge.relay import Relay
 from bridge.solana.client import ClusterClient
 from config.errors import Unavailable
 from config.settings import Settings
+from energytag.registry import Registry
 from overlay.clock import NowMs
+from overlay.engine import Engine
 from store.port import Store
 
 KEY_FILE: Final = "solana.json"
@@ -28,11 +32,37 @@ def embeds_solana(settings: Settings) -> bool:
 
 
 def make_metering(
-    settings: Settings, store: Store, now_ms: NowMs, own_host: str, port: int, *, primary: bool
+    settings: Settings,
+    store: Store,
+    now_ms: NowMs,
+    own_host: str,
+    port: int,
+    *,
+    primary: bool,
+    mirror: Mirror | None = None,
 ) -> Metering:
     """The metering of one process; `own_host` and `port` are where an embedded cluster is reached."""
     relay = Relay(settings.node.data_dir / RELAY_FOLDER) if worker_count(settings) > 1 else None
-    return Metering(settings, store, now_ms, _solana(settings, own_host, port), relay=relay, primary=primary)
+    solana = _solana(settings, own_host, port)
+    return Metering(settings, store, now_ms, solana, relay=relay, primary=primary, mirror=mirror)
+
+
+def make_mirror(
+    settings: Settings, store: Store, engine: Engine, registry: Registry, now_ms: NowMs, *, primary: bool
+) -> Mirror:
+    """The bridge of one process; it connects when metering does."""
+    timeout_secs = settings.solana.request_timeout_secs
+    return Mirror(
+        settings,
+        store,
+        engine,
+        registry,
+        bridge_signers(settings),
+        [ClusterClient(url, timeout_secs) for url in settings.bridge.witness_rpc_urls],
+        now_ms,
+        primary=primary,
+        has_faucet=settings.node.network == "dev",
+    )
 
 
 def minting_key_path(settings: Settings) -> Path:

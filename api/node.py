@@ -17,11 +17,14 @@ import structlog
 
 from api.background import Background
 from api.health import Finding, HealthCheck
-from api.metering import MeteringHealth, embeds_solana, make_metering
+from api.metering import MeteringHealth, embeds_solana, make_metering, make_mirror
 from api.registration import Registration
 from bridge.cluster.cluster import Cluster
 from bridge.cluster.rpc.service import Service
 from bridge.metering import Metering
+from bridge.mirror.exits import ExitIndex
+from bridge.mirror.mirror import Mirror
+from bridge.mirror.records import MIRROR_COLLECTIONS
 from bridge.records import BRIDGE_COLLECTIONS
 from config.errors import ErrorCode, MetawattError, Unavailable
 from config.secrets import admin_token, jwt_secret, node_key_hex
@@ -39,6 +42,7 @@ from overlay.envelope import EnvelopeLimits
 from overlay.headers import HeaderChain
 from overlay.headers_client import HeadersServiceClient
 from overlay.keys import PrivateKey
+from overlay.lookup_service import LookupService
 from overlay.outbox import Retry
 from overlay.records import ENGINE_COLLECTIONS, STATE
 from overlay.verifier import Verifier
@@ -86,6 +90,11 @@ class Node:
         self.metering: Metering | None = None
 
     @property
+    def mirror(self) -> Mirror | None:
+        """The bridge; None before the start, and where it is switched off."""
+        return None if self.metering is None else self.metering.mirror
+
+    @property
     def registry(self) -> Registry | None:
         """The EnergyTag registry; None before the start, and where it is switched off."""
         return None if self._registration is None else self._registration.registry
@@ -114,12 +123,14 @@ class Node:
 
     async def start(self) -> None:
         """Open what is kept, catch up with the chain as far as it answers, and begin background work."""
-        services = hosted_lookup_services(self.settings)
+        services = node_lookup_services(self.settings, self.identity, self._now_ms)
         collections = [collection for service in services for collection in service.collections]
         if self.settings.registry.enabled:
             collections += REGISTRY_COLLECTIONS
         if self.settings.takes_readings:
             collections += BRIDGE_COLLECTIONS
+        if self.settings.mirrors:
+            collections += MIRROR_COLLECTIONS
         await self.store.open([*ENGINE_COLLECTIONS, *collections])
         if self.dev_chain is not None:
             await self._dev_store.open(DEV_COLLECTIONS)
@@ -157,9 +168,22 @@ class Node:
             await self.solana.cluster.open()
             self.solana.start()
         self.metering = make_metering(
-            self.settings, self.store, self._now_ms, self._own_host(), self._port, primary=self.primary
+            self.settings,
+            self.store,
+            self._now_ms,
+            self._own_host(),
+            self._port,
+            primary=self.primary,
+            mirror=self._make_mirror() if self.settings.mirrors else None,
         )
         await self.metering.start()
+
+    def _make_mirror(self) -> Mirror:
+        if self.registry is None:
+            raise MetawattError("A bridge needs the registry: set registry.enabled", ErrorCode.SETTINGS_INVALID)
+        return make_mirror(
+            self.settings, self.store, self.engine, self.registry, self._now_ms, primary=self.primary
+        )
 
     def _make_registration(self, verifier: Verifier) -> Registration:
         return Registration(
@@ -270,6 +294,12 @@ class Node:
         if self.headers.tip is None:
             return Finding("error", "no block header is known yet: the headers service has not answered")
         return Finding(details={"tipHeight": self.headers.tip_height})
+
+
+def node_lookup_services(settings: Settings, identity: bytes, now_ms: NowMs = system_now_ms) -> list[LookupService]:
+    """The lookup services of a node, that of its bridge among them. `identity` is the node's key, 33 B."""
+    services = hosted_lookup_services(settings)
+    return [*services, ExitIndex(identity, now_ms)] if settings.mirrors else services
 
 
 def callback_token(chain: ChainSettings, key: PrivateKey) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from api.health import HealthCheck
 from bridge.cluster.rpc.service import Service
 from bridge.metering import Metering
+from bridge.mirror.mirror import Mirror
 from config.settings import Settings
 from energytag.logins import Logins
 from energytag.registry import Registry
@@ -123,6 +124,11 @@ class Node(Protocol):
     @property
     def metering(self) -> Metering | None:
         """Meters, minting and notices; None before the start, and where no readings are taken."""
+        ...
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """The bridge; None before the start, and on a node that is none."""
         ...
 
     @property

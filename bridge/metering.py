@@ -7,7 +7,7 @@ minter and the event processor begin once the cluster has answered and is the on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,20 +19,23 @@ from bridge.hub import Hub
 from bridge.measure import Measuring
 from bridge.meters.directory import MeterDirectory
 from bridge.meters.intake import Intake
+from bridge.meters.mirroring import NOT_MIRRORING
 from bridge.minting.desk import Desk
 from bridge.minting.minting import Minting
+from bridge.mirror.mirror import Joining, Mirror
 from bridge.programs.idl import idl
 from bridge.programs.keys import Signer
 from bridge.programs.mode import MintMode
 from bridge.pulse import Pulse
 from bridge.relay import Relay
-from bridge.solana.rpc import SolanaRpc
+from bridge.solana.rpc import SeenTransaction, SolanaRpc
+from bridge.watching.applying import OnFinal
 from bridge.watching.follower import Role, Watched
 from bridge.watching.processor import EventProcessor
 from config.errors import ErrorCode, MetawattError, Unavailable
 from config.settings import Settings
 from overlay.clock import NowMs
-from store.port import Store
+from store.port import Store, Write
 
 UNREACHED: Final = "the cluster cannot be reached; the log says why"
 _FIRST_PAUSE_SECS: Final = 0.5
@@ -84,10 +87,13 @@ class Metering:
         *,
         relay: Relay | None,
         primary: bool,
+        mirror: Mirror | None = None,
     ) -> None:
+        self.mirror = mirror
         self.hub = Hub(settings.live, relay)
-        self.meters = MeterDirectory(store, settings.meters, now_ms)
-        self.intake = Intake(store, self.meters, settings, now_ms, self.hub.tell)
+        mirroring = NOT_MIRRORING if mirror is None else mirror.mirroring
+        self.meters = MeterDirectory(store, settings.meters, now_ms, mirroring)
+        self.intake = Intake(store, self.meters, settings, now_ms, self.hub.tell, mirroring)
         self.measuring = Measuring(store, settings.tokenization, now_ms)
         self.solana = solana
         self.pulse = Pulse(solana.rpc, solana.signer.public) if solana is not None and primary else None
@@ -140,6 +146,8 @@ class Metering:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
+        if self.mirror is not None:
+            await self.mirror.stop()
         if self._connected is not None:
             await self._connected.stop()
         if self.pulse is not None:
@@ -175,8 +183,9 @@ class Metering:
             settings.tokenization.decimals,
             solana.is_test,
         ).mode()
+        joining = None if self.mirror is None else await self.mirror.connect(solana.rpc, mode)
         minting = self._minting(solana, mode)
-        connected = _Connected(minting, self._watching(solana, mode, minting))
+        connected = _Connected(minting, self._watching(solana, mode, minting, joining))
         if self._primary:
             await connected.start()
         self._connected = connected
@@ -198,22 +207,36 @@ class Metering:
             has_faucet=solana.is_test,
         )
 
-    def _watching(self, solana: Solana, mode: MintMode, minting: Minting) -> EventProcessor:
+    def _watching(
+        self, solana: Solana, mode: MintMode, minting: Minting, joining: Joining | None
+    ) -> EventProcessor:
         programs = self._programs()
         programs_watched = [
             Watched(name, address, Role.PROGRAM, from_start=False) for name, address in programs.items()
         ]
+        custody = self._custody() if joining is None else joining.watched
         return EventProcessor(
             self._store,
             solana.rpc,
             solana.ws_url,
-            [Watched("mint", mode.mint), *self._custody(), *programs_watched],
+            [Watched("mint", mode.mint), *custody, *programs_watched],
             self._now_ms,
-            minting.wake,
-            minting.confirmations,
+            self._wake(minting),
+            minting.confirmations if joining is None else _both(minting.confirmations, joining.on_final),
             turn=minting.turn,
             idls={address: idl(name) for name, address in programs.items()},
         )
+
+    def _wake(self, minting: Minting) -> Callable[[], None]:
+        mirror = self.mirror
+        if mirror is None:
+            return minting.wake
+
+        def wake() -> None:
+            minting.wake()
+            mirror.wake()
+
+        return wake
 
     def _custody(self) -> list[Watched]:
         account = self._settings.solana.custody_account
@@ -228,3 +251,12 @@ class Metering:
             "energy_token": Pubkey.from_string(settings.energy_token_program_id),
             "registry": Pubkey.from_string(settings.registry_program_id),
         }
+
+
+def _both(first: OnFinal, second: OnFinal) -> OnFinal:
+    """The writes of both join one commit."""
+
+    async def on_final(seen: SeenTransaction) -> Sequence[Write]:
+        return [*await first(seen), *await second(seen)]
+
+    return on_final

@@ -21,6 +21,7 @@ from api.server import Server
 from api.solana.routes import PATH as SOLANA_PATH
 from cli.play.client import NodeClient
 from cli.play.metering import MeterStory, Tokens
+from cli.play.mirroring import MirrorStory, Receipts
 from cli.play.party import Party
 from cli.play.stage import Stage
 from cli.play.story import Story
@@ -59,14 +60,14 @@ async def _perform(settings: Settings, once: bool) -> None:
             await server.start()
         base_url = f"http://{_HOST}:{server.port}"
         stage.say(f"A METAWATT node runs at {base_url}, with embedded chains, all in {settings.node.data_dir}.")
-        tokens = await _play(settings, base_url, stage)
+        tokens, receipts = await _play(settings, base_url, stage)
         if not once:
-            await _stay(settings, base_url, stage, tokens)
+            await _stay(settings, base_url, stage, tokens, receipts)
     finally:
         await server.stop()
 
 
-async def _play(settings: Settings, base_url: str, stage: Stage) -> Tokens:
+async def _play(settings: Settings, base_url: str, stage: Stage) -> tuple[Tokens, Receipts]:
     # On the dev network the node's own key is a trusted issuing body.
     issuer = Party("The issuing body", PrivateKey.from_hex(node_key_hex(settings).get_secret_value()))
     midnight = datetime.fromtimestamp(time.time(), UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -76,19 +77,23 @@ async def _play(settings: Settings, base_url: str, stage: Stage) -> Tokens:
         await Story(client, headers, stage, issuer, midnight - timedelta(days=1)).play()
         operator = admin_token(settings).get_secret_value()
         async with AsyncClient(base_url + SOLANA_PATH, Finalized) as solana:
-            return await MeterStory(client, solana, stage, operator, time.time()).play()
+            tokens = await MeterStory(client, solana, stage, operator, time.time()).play()
+            crossing = MirrorStory(
+                session, client, headers, solana, stage, operator, settings.node.data_dir, time.time()
+            )
+            return tokens, await crossing.play()
 
 
-async def _stay(settings: Settings, base_url: str, stage: Stage, tokens: Tokens) -> None:
+async def _stay(settings: Settings, base_url: str, stage: Stage, tokens: Tokens, receipts: Receipts) -> None:
     stage.act("Your turn: the node stays up until Ctrl-C")
-    stage.lines(_lines_to_try(base_url, settings.node.data_dir, tokens))
+    stage.lines(_lines_to_try(base_url, settings.node.data_dir, tokens, receipts))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
 
 
-def _lines_to_try(base_url: str, folder: Path, tokens: Tokens) -> list[str]:
+def _lines_to_try(base_url: str, folder: Path, tokens: Tokens, receipts: Receipts) -> list[str]:
     asking = f"curl -s {base_url}/lookup -H 'Content-Type: application/json' -d"
     operator = f'-H "Authorization: Bearer $(cat {folder}/admin.token)"'
     balance = f'{{"jsonrpc":"2.0","id":1,"method":"getTokenAccountBalance","params":["{tokens.account}"]}}'
@@ -101,4 +106,7 @@ def _lines_to_try(base_url: str, folder: Path, tokens: Tokens) -> list[str]:
         f"curl -s {base_url}/api/meters/readings/{tokens.reading_id} {operator}",
         f"curl -s {base_url}{SOLANA_PATH} -H 'Content-Type: application/json' -d '{balance}'",
         f"curl -s {base_url}/admin/stats {operator}",
+        f"curl -s {base_url}/api/bridge/parity",
+        f"metawatt audit {' '.join(map(str, receipts.paths))} --headers {receipts.headers}",
+        f"{base_url}/bridge in a browser",
     ]
