@@ -1,0 +1,280 @@
+"""The mirror of one process: its parts, put together once Solana has answered, and its life.
+
+    lane in ─┐                      ┌─ follow BSV
+    lane out ┴─ the holder of the ──┴─ follow Solana
+                lease, one process     commands, parity
+
+Correctness does not hang on the lease: two workers collide on the versions of messages and on the head of the log.
+What chains show is written into the inbox in every process, by whoever reads the chain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from solders.hash import Hash
+from solders.pubkey import Pubkey
+
+from bridge.meters.mirroring import Mirroring
+from bridge.minting.lease import Lease, Lost, StoredLease
+from bridge.mirror.accounting import Accountant
+from bridge.mirror.arrivals import Arrivals
+from bridge.mirror.automatic import mirroring
+from bridge.mirror.book import Book
+from bridge.mirror.bsv_destination import BsvDestination
+from bridge.mirror.bsv_source import BsvSource
+from bridge.mirror.commands import Desk
+from bridge.mirror.custody import custody_owner, open_custody
+from bridge.mirror.ground import Asset, MirrorGround
+from bridge.mirror.lane import Lane
+from bridge.mirror.limits import Limits
+from bridge.mirror.lots import lots_of
+from bridge.mirror.operating import Operating
+from bridge.mirror.parity import Parity
+from bridge.mirror.pauses import Pauses
+from bridge.mirror.provenance import Lots
+from bridge.mirror.receipts import ReceiptWriter
+from bridge.mirror.solana_destination import SolanaDestination
+from bridge.mirror.solana_source import SolanaSource
+from bridge.mirror.states import Direction
+from bridge.programs.keys import Signer
+from bridge.programs.mode import MintMode
+from bridge.solana.rpc import SeenTransaction, SolanaRpc
+from bridge.watching.applying import OnFinal
+from bridge.watching.follower import Role, Watched
+from config.errors import ErrorCode, MetawattError, Unavailable
+from config.settings import Settings
+from energytag.registry import Registry
+from overlay.clock import NowMs
+from overlay.engine import Engine
+from store.port import Conflict, Store, Write
+
+LEASE: Final = "mirror"
+_LONGEST_PAUSE_SECS: Final = 30.0
+_FOLLOW_SECS: Final = 0.25
+
+log = structlog.get_logger("metawatt.mirror")
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What the event processor is to watch beside the mint, and whom it tells of final transactions."""
+
+    watched: Sequence[Watched]
+    on_final: OnFinal
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a mirror that is connected."""
+
+    ground: MirrorGround
+    lanes: Sequence[Lane]
+    bsv: BsvDestination
+    solana: SolanaDestination
+    operating: Operating
+    parity: Parity
+
+
+class Mirror:
+    """One process's mirror. The `primary` works; in the node's other processes the same is asked for, and seen.
+
+    `trouble` says why it is not connected, None once it is. `lease` is for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        registry: Registry,
+        signers: Sequence[Signer],
+        witnesses: Sequence[SolanaRpc],
+        now_ms: NowMs,
+        *,
+        primary: bool,
+        has_faucet: bool = False,
+        lease: Lease | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.pauses = Pauses(store)
+        self.limits = Limits(store, settings.bridge, now_ms)
+        self.desk = Desk(store, now_ms)
+        self.trouble: str | None = "Solana was not asked yet"
+        self._engine = engine
+        self._registry = registry
+        self._signers = tuple(signers)
+        self._witnesses = tuple(witnesses)
+        self._now_ms = now_ms
+        self._primary = primary
+        self._has_faucet = has_faucet
+        self._lease = lease or StoredLease(store, now_ms, name=LEASE)
+        self._parts: Parts | None = None
+        self._stirred = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def identity(self) -> bytes:
+        """The bridge's identity key on BSV, 33 B."""
+        return self._registry.ground.keyring.identity
+
+    @property
+    def custody_wallet(self) -> Pubkey:
+        """The wallet on Solana that has custody; known before Solana answers."""
+        return custody_owner(self.settings, self._signers)
+
+    @property
+    def mirroring(self) -> Mirroring:
+        """Whether meters may be mirrored, and where their readings are minted to."""
+        return mirroring(self.settings, self.custody_wallet)
+
+    @property
+    def asset(self) -> Asset | None:
+        """What is mirrored; None until Solana has answered."""
+        return None if self._parts is None else self._parts.ground.asset
+
+    @property
+    def parts(self) -> Parts:
+        """Raises `Unavailable` until Solana has answered."""
+        if self._parts is None:
+            raise Unavailable(f"the bridge is not connected: {self.trouble}", ErrorCode.SOLANA_UNAVAILABLE)
+        return self._parts
+
+    @property
+    def parity(self) -> Parity:
+        """Raises `Unavailable` until Solana has answered."""
+        return self.parts.parity
+
+    # Life
+
+    async def connect(self, rpc: SolanaRpc, mode: MintMode) -> Joining | None:
+        """Build it for a cluster and a mint that were checked, and begin to work; None when they cannot be
+        mirrored, which is logged and told as `trouble`. Raises `Unavailable` while a chain does not answer."""
+        try:
+            ground = await self._ground(rpc, await rpc.genesis_hash(), mode)
+        except Unavailable:
+            raise
+        except MetawattError as error:
+            self.trouble = error.message
+            log.error("nothing is mirrored", code=error.code, reason=error.message)
+            return None
+        self._parts = _parts(ground, self.pauses)
+        self.trouble = None
+        if self._primary:
+            self._begin(self._parts)
+        log.info("the bridge is connected", custody=str(ground.asset.custody), mode=ground.asset.mode)
+        return Joining([Watched("custody", ground.asset.custody, Role.CUSTODY)], self._on_final(ground.asset))
+
+    def _on_final(self, asset: Asset) -> OnFinal:
+        """What came to the bridge, and which energy became tokens."""
+        arrivals = Arrivals(asset, self.store, self._now_ms)
+
+        async def on_final(seen: SeenTransaction) -> Sequence[Write]:
+            return [*await arrivals.on_final(seen), *await lots_of(seen, asset, self.store)]
+
+        return on_final
+
+    async def _ground(self, rpc: SolanaRpc, genesis: Hash, mode: MintMode) -> MirrorGround:
+        asset = await open_custody(
+            self.store, rpc, genesis, mode, self._signers, self.settings, has_faucet=self._has_faucet
+        )
+        return MirrorGround(
+            store=self.store,
+            book=Book(self.store, self._lease, self._now_ms),
+            settings=self.settings,
+            now_ms=self._now_ms,
+            engine=self._engine,
+            registry=self._registry,
+            rpc=rpc,
+            witnesses=self._witnesses,
+            asset=asset,
+            signers=self._signers,
+            bsv_genesis=await self._bsv_genesis(),
+            has_faucet=self._has_faucet,
+        )
+
+    async def _bsv_genesis(self) -> bytes:
+        headers = self._engine.headers
+        await headers.ensure([0])
+        genesis = headers.hash_at(0)
+        if genesis is None:
+            raise Unavailable("the headers service does not tell block 0", ErrorCode.CHAIN_UNAVAILABLE)
+        return genesis
+
+    async def stop(self) -> None:
+        """End the work wherever it is; it is gone on with by whoever starts next."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._lease.release()
+        for witness in self._witnesses:
+            await witness.close()
+
+    def wake(self) -> None:
+        """Look now: a chain has moved."""
+        self._stirred.set()
+
+    # Work
+
+    def _begin(self, parts: Parts) -> None:
+        poll_secs, parity_secs = self.settings.bridge.poll_secs, self.settings.bridge.parity_secs
+        works: list[tuple[str, Callable[[], Awaitable[int]], float]] = [
+            *((f"lane {lane.direction}", lane.round, poll_secs) for lane in parts.lanes),
+            ("follow BSV", parts.bsv.follow, _FOLLOW_SECS),
+            ("follow Solana", parts.solana.follow, _FOLLOW_SECS),
+            ("commands", parts.operating.round, poll_secs),
+            ("parity", parts.parity.watch, parity_secs),
+        ]
+        self._tasks = [
+            asyncio.create_task(self._loop(name, work, pause_secs), name=f"mirror: {name}")
+            for name, work, pause_secs in works
+        ]
+
+    async def _loop(self, name: str, work: Callable[[], Awaitable[int]], pause_secs: float) -> None:
+        put_off_secs = pause_secs
+        while True:
+            moved = await self._safely(name, work)
+            if moved is None:
+                put_off_secs = min(2 * put_off_secs, _LONGEST_PAUSE_SECS)
+                await asyncio.sleep(put_off_secs)
+                continue
+            put_off_secs = pause_secs
+            await asyncio.sleep(0 if moved and pause_secs < 1 else pause_secs)
+
+    async def _safely(self, name: str, work: Callable[[], Awaitable[int]]) -> int | None:
+        """A round that does not raise: how many messages it dealt with, None when it is to be put off."""
+        try:
+            return await work() if await self._lease.hold() else 0
+        except Lost:
+            log.warning("another process mirrors now", work=name)
+            return 0
+        except Conflict:
+            log.info("overtaken", work=name)
+            return 0
+        except Unavailable as error:
+            log.warning("put off", work=name, reason=error.message)
+        except MetawattError as error:
+            log.error("failed", work=name, code=error.code, reason=error.message)
+        except Exception:
+            log.exception("failed", work=name)
+        return None
+
+
+def _parts(ground: MirrorGround, pauses: Pauses) -> Parts:
+    provenance = Lots(ground)
+    accountant = Accountant(ground, provenance, pauses)
+    receipts = ReceiptWriter(ground)
+    bsv = BsvDestination(ground, provenance, accountant, receipts)
+    solana = SolanaDestination(ground, accountant, receipts)
+    store, book = ground.store, ground.book
+    lanes = (
+        Lane(Direction.IN, store, book, pauses, SolanaSource(ground), accountant, bsv, solana, bsv),
+        Lane(Direction.OUT, store, book, pauses, BsvSource(ground), accountant, solana, bsv, bsv),
+    )
+    return Parts(ground, lanes, bsv, solana, Operating(ground, accountant, pauses), Parity(ground))
