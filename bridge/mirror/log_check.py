@@ -41,6 +41,8 @@ class LogCheck:
     faults: list[str] = field(default_factory=list)
     messages: dict[bytes, Told] = field(default_factory=dict)
     head: Head = field(default_factory=lambda: Head(0, GENESIS_HASH))
+    furthest: int = 0
+    """The last entry that a message names which has moved since."""
 
     def entry(self, row: Document) -> None:
         """The next entry, as it is stored."""
@@ -83,9 +85,10 @@ class LogCheck:
         self.messages[message] = Told(after, number)
 
     def message(self, row: Document) -> Iterator[str]:
-        """What is wrong with a message as it is stored; of one that moved since, nothing is known."""
+        """What is wrong with a message as it is stored; of one that moved since, nothing is known but where to."""
         entries, name = row["entries"], row["_id"].hex()
         if entries and entries[-1] > self.head.number:
+            self.furthest = max(self.furthest, entries[-1])
             return
         told = self.messages.get(row["_id"])
         if told is None:
@@ -122,6 +125,8 @@ async def check_log(reader: Reader) -> list[str]:
         for row in rows:
             seen += row["_id"] in check.messages
             faults += check.message(row)
+    if (head := head_of(await reader.get(MIRROR, HEAD))).number < check.furthest:
+        faults.append(f"I6: messages name entries up to {check.furthest}, and the log's head is entry {head.number}")
     if seen != len(check.messages):
         faults.append(f"I6: the log tells of {len(check.messages)} messages, of which {seen} are stored")
     return faults
