@@ -125,8 +125,9 @@ async def check_log(reader: Reader) -> list[str]:
         for row in rows:
             seen += row["_id"] in check.messages
             faults += check.message(row)
-    if (head := head_of(await reader.get(MIRROR, HEAD))).number < check.furthest:
-        faults.append(f"I6: messages name entries up to {check.furthest}, and the log's head is entry {head.number}")
+    head = head_of(await reader.get(MIRROR, HEAD))
+    if head.number < check.furthest:
+        faults.append(f"I6: messages name entries up to {check.furthest}, and the log's head is {head.number}")
     if seen != len(check.messages):
         faults.append(f"I6: the log tells of {len(check.messages)} messages, of which {seen} are stored")
     return faults
