@@ -21,12 +21,14 @@ from api.bridge.mirror_schemas import FoundShown, MessageShown, MessagesQuestion
 from api.bridge.mirror_search import MOST_FOUND, Search
 from api.bridge.mirror_showing import message_shown
 from api.ports import Node
+from api.registry.answers import registry_of
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_bytes, json_reply
 from api.route import Route, json_content
 from bridge.meters.paging import Listed, listed
 from bridge.mirror.message import Message
-from bridge.mirror.records import MESSAGES, RECEIPTS
+from bridge.mirror.receipts import whole_receipt
+from bridge.mirror.records import MESSAGES
 from config.errors import BadRequest, ErrorCode
 from store.port import Document, Find, Reader
 
@@ -54,12 +56,12 @@ class MessagesHandler:
     async def receipt(self, request: web.Request) -> web.Response:
         store = mirror_of(self._node).store
         message = await message_of(store, request.match_info["message_id"])
-        row = await store.get(RECEIPTS, message.id)
-        if row is None:
+        data = await whole_receipt(registry_of(self._node).ground, message.id)
+        if data is None:
             raise BadRequest(
                 f"The message is {message.state}: a receipt is written when it ends", ErrorCode.STATUS_FORBIDS
             )
-        return json_bytes(row["receipt"])
+        return json_bytes(data)
 
     async def search(self, request: web.Request) -> web.Response:
         asked = question_of(request, SearchQuestion)
