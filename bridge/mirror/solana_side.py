@@ -135,7 +135,8 @@ class SolanaReading:
             if key in releases:
                 ahead.minted += _minted(seen, self._asset.mint)
             elif not await self._is_known(key, pending):
-                ahead.unknown += balance_changes(seen, self._asset.mint)[self._asset.custody]
+                # What takes from custody is nobody's deposit: it counts at once.
+                ahead.unknown += max(0, balance_changes(seen, self._asset.mint)[self._asset.custody])
         return ahead
 
     async def _transaction(self, key: bytes) -> SeenTransaction:
