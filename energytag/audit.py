@@ -4,7 +4,8 @@
         of the bridge's intervals, and of no others, there are any number of issuances that mirror tokens
     R2  a device's certificates are numbered from 1 to the next number, without gap or overlap; what the network
         refused has used its numbers up
-    R3  the basket has every live token that stands in a custodial account, and the node can unlock it
+    R3  the basket has every live token that stands in a custodial account, and the node can unlock it; but for what
+        was handed to a bridge, which is locked to that one's key
     R4  every live coin of the wallet is an output of a transaction that is kept, and nobody spends it
     R5  charges are backed by cancelled certificates, each by its own            (`audit_storage.py`)
     R6  discharges take of charges what both say, and no more than there was
@@ -20,10 +21,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from basket.coins import FUND_COINS
 from basket.keyring import Keyring
+from certificates.lifecycle import Status
 from certificates.ranges import Range, merge, partitions
 from certificates.token import Token
 from energytag.audit_storage import check_storage_records
@@ -40,6 +42,8 @@ from overlay.records import SPENDS, TRANSACTIONS
 from store.pages import pages
 from store.port import Document, Find, Reader
 from topics.certificates import read_script
+
+_AT_A_BRIDGE: Final = frozenset({Status.LOCKED, Status.WITHDRAWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +212,7 @@ async def _basket(reader: Reader, keyring: Keyring) -> list[str]:
             faults += _basket_row(row, records.get(row["_id"]), keyring)
     async for records_page in pages(reader, CERTIFICATES):
         live = [record for record in records_page if record["live"] and record["issuer"] == keyring.identity]
-        faults += await _missing(reader, live)
+        faults += await _missing(reader, [record for record in live if record["status"] not in _AT_A_BRIDGE])
     return faults
 
 
