@@ -13,9 +13,10 @@ from solders.token.state import Mint
 
 from bridge.mirror.ground import Asset
 from bridge.mirror.message import UNITS_PER_WH
+from bridge.mirror.vault import vault_of
 from bridge.programs.destination import fault_of, is_missing
 from bridge.programs.keys import FileSigner, Signer
-from bridge.programs.mint import MINT_BYTES
+from bridge.programs.mint import MINT_BYTES, demand_transfers
 from bridge.programs.mode import MintMode
 from bridge.programs.packing import Packed
 from bridge.programs.setup import fund
@@ -81,10 +82,12 @@ async def open_custody(
     *,
     has_faucet: bool,
 ) -> Asset:
-    """The asset, with a custody account that is there and is the bridge's. Raises `CustodyUnusable`, or
-    `Unavailable` while the cluster does not answer."""
+    """The asset, with a custody account that is there and is the bridge's. Raises `CustodyUnusable`, `MintUnusable`
+    when the mint's transfers do not arrive whole or too few members of a multisig are here, or `Unavailable` while
+    the cluster does not answer."""
     if reason := against_settings(settings):
         raise CustodyUnusable(reason)
+    await demand_transfers(rpc, mode.mint, mode.token_program)
     owner = custody_owner(settings, signers)
     asset = Asset(
         genesis=genesis,
@@ -96,6 +99,7 @@ async def open_custody(
         mode=settings.bridge.mode,
         mint_authority=await _authority(rpc, mode),
     )
+    await vault_of(asset, rpc, signers)
     await _pin(store, asset, signers[0].public)
     _check_watched(asset, settings)
     if has_faucet:

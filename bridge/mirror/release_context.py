@@ -14,16 +14,13 @@ from bridge.minting.funds import Funds
 from bridge.minting.lookup import Lookup
 from bridge.minting.orders import Ground
 from bridge.mirror.book import Page
-from bridge.mirror.ground import Asset, MirrorGround
+from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
 from bridge.mirror.records import RELEASES
 from bridge.mirror.release_flights import Flight, Flights, waits_for
 from bridge.mirror.states import Hold, State
-from bridge.programs.keys import Signer
-from bridge.programs.mint import multisig_signers
-from bridge.programs.release import Crossing, Release, Vault
-from bridge.solana.rpc import SolanaRpc
-from config.errors import ErrorCode, MetawattError
+from bridge.mirror.vault import vault_of
+from bridge.programs.release import Crossing, Release
 from store.port import Conflict
 
 Fill: TypeAlias = Callable[[Page], None]
@@ -85,20 +82,6 @@ class ReleaseContext:
             for flight in flights:
                 if flight in self.flights:
                     await write([flight])
-
-
-async def vault_of(asset: Asset, rpc: SolanaRpc, signers: Sequence[Signer]) -> Vault:
-    """Where the asset's tokens are paid from, and who signs for it. Raises `MintUnusable` when it is a multisig of
-    which too few signers are here, `MetawattError(SETTINGS_INVALID)` when it is a key that is not here."""
-    is_held = asset.mode == "lock"
-    authority = asset.owner if is_held else asset.mint_authority
-    ours = [each.public for each in signers]
-    members = await multisig_signers(rpc, authority, ours, asset.token_program)
-    if not members and authority not in ours:
-        held = "custody" if is_held else "the mint"
-        raise MetawattError(f"There is no key of {authority}, who has {held}", ErrorCode.SETTINGS_INVALID)
-    custody: Pubkey | None = asset.custody if is_held else None
-    return Vault(asset.mint, asset.token_program, asset.decimals, authority, custody, members)
 
 
 # Steps

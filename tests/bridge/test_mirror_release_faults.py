@@ -20,9 +20,10 @@ from spl.token.models import AuthorityType, SetAuthorityParams
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.release_context import PUT_OFF_MS, vault_of
+from bridge.mirror.release_context import PUT_OFF_MS
 from bridge.mirror.release_failure import is_recipients
 from bridge.mirror.states import Hold, State
+from bridge.mirror.vault import vault_of
 from bridge.programs.keys import FileSigner
 from bridge.programs.mode import Facts
 from bridge.programs.release import Crossing, Release
@@ -183,7 +184,7 @@ async def test_what_a_witness_does_not_know_is_not_final(bench: ReleaseBench, so
     for _ in range(3):
         await bench.round(destination)
         await bench.pass_slots()
-    assert [each.state for each in await bench.messages()] == [State.DST_SENT]
+    assert [each.state for each in await bench.messages()] == [State.DST_SEEN]
     await bench.until_done(bench.destination(witnesses=[bench.rpc]))
     await bench.check()
     await denying.close()
