@@ -16,7 +16,10 @@ from bridge.mirror.records import RECEIPTS
 from bridge.mirror.states import Hold, State
 from bridge.programs.mint import MintUnusable
 from bridge.programs.tokens import associated_account, create_associated_account
+from bridge.records import READINGS
 from config.errors import MetawattError
+from config.settings import Settings, SolanaSettings
+from store.port import Insert
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import wallet
 from tests.bridge.programs_kit import BOTH_PROGRAMS
@@ -87,9 +90,19 @@ async def test_a_key_that_is_not_here(bench: ReleaseBench) -> None:
         await bench.destination().follow()
 
 
+async def test_a_price_for_compute_units_is_paid_within_their_limit(bench: ReleaseBench) -> None:
+    bench.settings = Settings(solana=SolanaSettings(priority_micro_lamports=1_000))
+    await bench.exits(6, wallets=6)
+    await bench.until_done(bench.destination())
+    await bench.exits(6, wallets=6)
+    await bench.until_done(bench.destination())
+    await bench.check()
+
+
 # Refunds
 
 
+@pytest.mark.parametrize("bench", [{"mode": "lock"}, {"mode": "burn"}], indirect=True)
 async def test_a_refund_goes_back_to_the_account_that_it_came_from(bench: ReleaseBench) -> None:
     asset, depositor = bench.asset, wallet(7)
     await bench.run(create_associated_account(bench.key.public, depositor, asset.mint, asset.token_program))
@@ -102,6 +115,18 @@ async def test_a_refund_goes_back_to_the_account_that_it_came_from(bench: Releas
     assert (refunded.state, refunded.due_ms, refunded.facts["paid_to"]) == (State.REFUNDED, None, str(source))
     assert await bench.units(source) == message.units, "to the base unit, dust included"
     assert await bench.store.get(RECEIPTS, message.id) is not None
+    await bench.check()
+
+
+async def test_a_refund_of_tokens_that_came_from_no_account_goes_to_the_meters_wallet(bench: ReleaseBench) -> None:
+    key = b"k" * 16
+    reading = {"_id": key, "meter": "M", "wallet": str(wallet(4)), "interval_start_ms": 0, "submitted_ms": 0}
+    await bench.store.commit([Insert(READINGS, reading | {"state": "minted", "attempts": 0})])
+    message = await bench.deposit(None, readings=[key.hex()])
+    await bench.until_done(bench.destination())
+    account = associated_account(wallet(4), bench.asset.mint, bench.asset.token_program)
+    assert (await bench.message(message)).state is State.REFUNDED
+    assert await bench.units(account) == message.units
     await bench.check()
 
 
