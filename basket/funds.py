@@ -56,8 +56,8 @@ class Treasury(Protocol):
 
     async def take(self, satoshis: int, spending: Sequence[bytes] = ()) -> Funding:
         """Coins worth at least that, which nobody else is given until they come back or are spent; first those
-        of the outpoints in `spending`. `Unavailable(WALLET_EMPTY)` when there are none, or one of these is
-        not free."""
+        of the outpoints in `spending`. `Unavailable(WALLET_EMPTY)` when there are none to be had, `Busy` when one
+        of these is not free."""
         ...
 
     def give_back(self, funding: Funding) -> None:

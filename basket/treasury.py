@@ -31,7 +31,7 @@ from basket.keyring import Keyring
 from basket.purse import Purse, PurseCoin
 from basket.reshape import Reshape, Shape, plan_reshape
 from basket.upkeep import Upkeep
-from config.errors import BadRequest, ErrorCode, Unavailable
+from config.errors import BadRequest, Busy, ErrorCode, Unavailable
 from config.settings import Network, WalletSettings
 from overlay.ancestors import ancestor_writes
 from overlay.builder import P2pkhSigner, TransactionBuilder, coins_of, p2pkh_lock
@@ -139,7 +139,7 @@ class EmbeddedTreasury:
             await self._settle_doubts()
         named = self._purse.take_these(spending)
         if len(named) < len(spending):
-            raise Unavailable("coins that must be spent once more are not free", ErrorCode.WALLET_EMPTY)
+            raise Busy("coins that must be spent once more are not free")
         try:
             lacking = satoshis - self._purse.worth_beyond_inputs(named)
             chosen = [] if lacking <= 0 else self._purse.take(lacking) or await self._take_more(lacking)

@@ -104,7 +104,7 @@ class Evictor:
             why = reason if txid == root else f"descends from evicted transaction {root[::-1].hex()}"
             writes.append(Delete(TRANSACTIONS, txid, expect={"rev": entry.document["rev"]}))
             writes.append(Delete(RAWS, txid))
-            writes.append(Put(EVICTIONS, {"_id": txid, "at_ms": self._now_ms(), "reason": why}))
+            writes.append(Put(EVICTIONS, _eviction(entry.transaction, self._now_ms(), why)))
             writes += self.beside(entry.transaction, why) if self.beside is not None else ()
             writes += [Absent(SPENDS, key) for key in entry.unspent]
             for output in entry.outputs:
@@ -132,6 +132,12 @@ class Evictor:
             if coin is not None and coin["_id"][:32] not in doomed:
                 events += [OutputUnspent(ref, transaction.txid) for ref in _refs(coin)]
         return writes, events
+
+
+def _eviction(transaction: Transaction, now_ms: int, reason: str) -> Document:
+    """Its raw bytes go; what it would have spent is kept, by which one can tell whether it may be mined yet."""
+    spends = [spend.outpoint for spend in transaction.inputs]
+    return {"_id": transaction.txid, "at_ms": now_ms, "reason": reason, "spends": spends}
 
 
 def _refs(output: Document) -> list[OutputRef]:

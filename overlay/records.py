@@ -7,7 +7,7 @@
     descents       txid+txid     what an unproven ancestor that no topic judged spends from, and itself
     conflicts      outpoint+txid an unproven double spend that was refused: recorded and shown
     waiting        txid          submissions whose coins are not here yet (children before parents)
-    evictions      txid          why a transaction that had been admitted is gone
+    evictions      txid          why a transaction that had been admitted is gone, and what it had spent
     outbox         seq           work that follows a commit: broadcasts, retries
     headers        height        the node's own header chain
     state          name          small single facts (an unfinished reorg, a reindex)

@@ -13,15 +13,12 @@ again, and so needs no such care.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any, Final
 
 import structlog
 
-from basket.coins import FUND_COINS
 from bridge.mirror.book import Page
-from bridge.mirror.burial import confirmations_of
+from bridge.mirror.fates import Attempt, Fate, Fates
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
 from bridge.mirror.origin import read_origin
@@ -29,55 +26,14 @@ from bridge.mirror.posting import SIGNED
 from bridge.mirror.records import ISSUES
 from bridge.mirror.states import Direction, Hold, State
 from certificates.token import Token
-from overlay.records import SPENDS, TRANSACTIONS, load_raws
+from overlay.records import load_raws
 from overlay.transaction import Transaction
-from store.port import Document, Patch
+from store.port import Patch
 from topics.certificates import read_script
 
 _PUT_OFF_MS: Final = 10_000
 
 log = structlog.get_logger("metawatt.mirror")
-
-
-class Fate(Enum):
-    """What an earlier transaction has come to."""
-
-    BACK = auto()
-    """It is here again, or was never gone."""
-    DEAD = auto()
-    """It can never be mined."""
-    CONTESTABLE = auto()
-    """A coin that it spent is free, and the next transaction can spend it."""
-    OPEN = auto()
-    """A coin that it spent is spent by another one, which is not deep yet."""
-    UNKNOWN = auto()
-    """Nothing is known any more of the coins that it spent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An earlier transaction. `coin` is the outpoint by which a CONTESTABLE one is contested."""
-
-    txid: bytes
-    fate: Fate
-    coin: bytes = b""
-
-
-@dataclass(slots=True)
-class _Rows:
-    """Rows about the coins of earlier transactions, and about who spends them."""
-
-    issues: dict[Any, Document] = field(default_factory=dict)
-    spends: dict[Any, Document] = field(default_factory=dict)
-    coins: dict[Any, Document] = field(default_factory=dict)
-    transactions: dict[Any, Document] = field(default_factory=dict)
-
-    def spender(self, outpoint: bytes) -> bytes | None:
-        """Who spends a coin: a certificate's transaction, or one of the treasury's own."""
-        if outpoint in self.spends:
-            return bytes(self.spends[outpoint]["txid"])
-        coin = self.coins.get(outpoint)
-        return None if coin is None else coin["spender"]
 
 
 class Earlier:
@@ -86,6 +42,7 @@ class Earlier:
     def __init__(self, ground: MirrorGround) -> None:
         self._ground = ground
         self._store = ground.store
+        self._fates = Fates(ground)
 
     async def settle(self, messages: Sequence[Message]) -> tuple[list[Message], dict[bytes, frozenset[bytes]]]:
         """Those that a transaction may be made for now, and the coins for fees that it must spend, by the message's
@@ -115,31 +72,8 @@ class Earlier:
     async def attempts(self, messages: Sequence[Message]) -> dict[bytes, list[Attempt]]:
         """The earlier transactions of messages, and what they have come to."""
         txids = {each.id: _txids(each) for each in messages}
-        rows = await self._rows({txid for known in txids.values() for txid in known})
-        return {id_: [self._attempt(txid, rows) for txid in known] for id_, known in txids.items()}
-
-    async def _rows(self, txids: set[bytes]) -> _Rows:
-        rows = _Rows(issues=await self._store.get_many(ISSUES, list(txids)))
-        spent = list({outpoint for row in rows.issues.values() for outpoint in row["spends"]})
-        rows.spends, rows.coins = await self._store.get_each([(SPENDS, spent), (FUND_COINS, spent)])
-        spenders = {spender for each in spent if (spender := rows.spender(each)) is not None}
-        rows.transactions = await self._store.get_many(TRANSACTIONS, list(txids | spenders))
-        return rows
-
-    def _attempt(self, txid: bytes, rows: _Rows) -> Attempt:
-        if txid in rows.transactions:
-            return Attempt(txid, Fate.BACK)
-        spent = rows.issues[txid]["spends"] if txid in rows.issues else ()
-        spenders = {spender for each in spent if (spender := rows.spender(each)) is not None}
-        if any(self._is_deep(rows.transactions.get(each)) for each in spenders):
-            return Attempt(txid, Fate.DEAD)
-        free = [each for each in spent if each in rows.coins and rows.coins[each]["live"] is not None]
-        if free:
-            return Attempt(txid, Fate.CONTESTABLE, free[0])
-        return Attempt(txid, Fate.OPEN if spenders else Fate.UNKNOWN)
-
-    def _is_deep(self, transaction: Document | None) -> bool:
-        return confirmations_of(transaction, self._ground.engine.headers) >= self._ground.bridge.confirmations
+        fates = await self._fates.of(txid for known in txids.values() for txid in known)
+        return {id_: [fates[txid] for txid in known] for id_, known in txids.items()}
 
     async def _leave(self, message: Message, attempts: Sequence[Attempt], page: Page) -> None:
         """A message that no transaction is made for now."""

@@ -179,8 +179,7 @@ def earlier_of(message: Message) -> dict[str, list[str]]:
     """The facts of a message of which a transaction was made before: that one, with those before it."""
     if message.destination_tx is None:
         return {}
-    known = list(message.facts.get("earlier", ()))
-    return {"earlier": [*known, message.destination_tx.hex()]}
+    return {"earlier": [*message.facts.get("earlier", ()), message.destination_tx.hex()]}
 
 
 def _drawn(message: Message, lots: Mapping[Any, Document]) -> Iterable[tuple[Document, int]]:

@@ -257,7 +257,6 @@ def _row(purpose: Purpose, legs: Sequence[Leg], composed: Composed, now_ms: int)
         "_id": composed.transaction.txid,
         "purpose": purpose.value,
         "messages": [leg.message.id for leg in legs],
-        "spends": [spend.outpoint for spend in composed.transaction.inputs],
         "open_ms": now_ms,
         "stage": SIGNED,
         "height": None,

@@ -98,11 +98,11 @@ ISSUES: Final = Collection(
         Index("stage", ("stage", "height"), partial=True),
     ),
 )
-"""Key: the txid as on the wire. `messages`, `purpose` (issue, refund, complete), `spends` (outpoints); `open_ms` until
+"""Key: the txid as on the wire. `messages`, `purpose` (issue, refund, complete); `open_ms` until
 it is final, or evicted, and so long `stage` (`bsv_following.Stage`) and the `height` of its block."""
 
 RECEIPTS: Final = Collection("bridge_receipts", key="bytes", fields={})
-"""`receipt`: the signed statement, canonical JSON, bytes; `solana`: [signature, raw bytes] of each transaction there.
+"""`receipt`: the signed statement, canonical JSON; `solana`: [signature, raw bytes] of each transaction there.
 `receipts.whole_receipt` puts in the proofs of BSV, and gives what is handed out."""
 
 AUDIT: Final = Collection("bridge_audit", key="int", clustered=True)
@@ -120,4 +120,15 @@ message})."""
 MIRROR: Final = Collection("bridge_mirror", key="text")
 """`head` (number, hash of the log's last entry), `ledger:<asset>`, `limit:<direction>`, `pause:<direction>`."""
 
-MIRROR_COLLECTIONS: Final = (INBOX, MESSAGES, LOTS, RELEASES, ISSUES, RECEIPTS, AUDIT, OUTSTANDING, COMMANDS, MIRROR)
+MIRROR_COLLECTIONS: Final = (
+    INBOX,
+    MESSAGES,
+    LOTS,
+    RELEASES,
+    ISSUES,
+    RECEIPTS,
+    AUDIT,
+    OUTSTANDING,
+    COMMANDS,
+    MIRROR,
+)

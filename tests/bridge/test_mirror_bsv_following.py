@@ -180,6 +180,29 @@ async def test_what_is_released_is_issued_by_a_transaction_that_excludes_the_fir
     assert is_whole(await mirror.mirrored(), messages)
 
 
+async def test_what_stood_on_an_evicted_transaction_is_issued_anew_with_it(mirror: BsvMirror) -> None:
+    first = await delivered(mirror)
+    purse = mirror.registry.treasury._purse
+    others = [coin for coin in purse.free() if coin.txid != first[0].destination_tx]
+    for coin in others:
+        purse.hold(coin)
+    second = await delivered(mirror, first_hour=10)
+    for coin in others:
+        purse.release(coin.outpoint)
+    assert first[0].destination_tx is not None
+    await mirror.evict(first[0].destination_tx)
+    assert await mirror.destination.follow() == 6
+    await mirror.destination.deliver(await mirror.released(*second))
+    await is_at(mirror, State.DST_SIGNED, second)
+    again = await mirror.now(*second)
+    # The first ones would have to exclude the same transaction, by a coin that is spent now.
+    await mirror.destination.deliver(await mirror.released(*first))
+    await is_at(mirror, State.ACCOUNTED, first)
+    await mirror.mined(CONFIRMATIONS)
+    await mirror.destination.deliver(await mirror.now(*first))
+    assert is_whole(await mirror.mirrored(), [*first, *again])
+
+
 async def test_a_transaction_that_came_back_is_taken_up(mirror: BsvMirror) -> None:
     messages = await delivered(mirror)
     beef = await evicted(mirror, messages)
