@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from asyncio import gather
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final
@@ -30,6 +30,7 @@ BRIDGE: Final = "bridge"
 _SERIES_BYTES: Final = 16
 _OFFSET: Final = 2**62
 _PAGE: Final = 5000
+_NEAR_MS: Final = 6 * HOUR_MS
 
 
 class IssuedTwice(BadRequest):
@@ -124,7 +125,7 @@ class Series:
     last_end_ms: int
     taken: list[tuple[int, int]] = field(default_factory=list)
     bridged: set[tuple[int, int]] = field(default_factory=set)
-    _read: tuple[int, int] | None = None
+    _read: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, key: bytes, row: Document | None) -> Series:
@@ -133,8 +134,8 @@ class Series:
     async def look_back(self, reader: Reader, window: tuple[int, int], own_action: str | None = None) -> None:
         """Read what was issued in a window that reaches back before `last_end_ms`; nothing is read for one
         that does not, nor twice. Rows of `own_action` are left out: it is being planned again."""
-        if window[0] >= self.last_end_ms or (
-            self._read is not None and self._read[0] <= window[0] and window[1] <= self._read[1]
+        if window[0] >= self.last_end_ms or any(
+            read[0] <= window[0] and window[1] <= read[1] for read in self._read
         ):
             return
         found = set(self.taken)
@@ -143,11 +144,11 @@ class Series:
             found.update((start_of(row), row["end"]) for row in rows if row["action_id"] != own_action)
             self.bridged.update((start_of(row), row["end"]) for row in rows if is_bridges(row))
         self.taken = sorted(found)
-        self._read = window
+        self._read.append(window)
 
     def copy(self) -> Series:
         """A series to plan on, which can be thrown away."""
-        return replace(self, taken=list(self.taken), bridged=set(self.bridged))
+        return replace(self, taken=list(self.taken), bridged=set(self.bridged), _read=list(self._read))
 
     def take(self, interval: tuple[int, int], *, is_bridged: bool = False) -> None:
         """Claim an interval; `IssuedTwice` when it overlaps one that was issued or claimed. The bridge may have one
@@ -179,6 +180,18 @@ class Series:
             self.is_stored = True
             return Insert(NUMBERS, {"_id": self.key, **changes})
         return Patch(NUMBERS, self.key, changes, expect={"next": before_next})
+
+
+def windows(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What to look back over for some intervals: those that lie near each other together. Between others there may
+    be years, of which nothing has to be read."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(intervals):
+        if found and start - found[-1][1] <= _NEAR_MS:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
 
 
 async def load_series(reader: Reader, keys: Sequence[bytes]) -> dict[bytes, Series]:

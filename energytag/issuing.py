@@ -29,6 +29,7 @@ from energytag.intervals import (
     interval_row,
     load_series,
     series_key,
+    windows,
 )
 from energytag.plan import Holder, Issue, Made, Recorder, Scene
 from energytag.records import INTERVALS
@@ -90,8 +91,9 @@ async def plan_issuance(requests: Sequence[IssueRequest], action: Action, scene:
     if action.memo is not None:
         _remember(series, action.memo)
     first = {key: each.next for key, each in series.items()}
-    for key, window in _windows(keys, bundles).items():
-        await series[key].look_back(scene.reader, window, action.action_id)
+    for key, intervals in _intervals(keys, bundles).items():
+        for window in windows(intervals):
+            await series[key].look_back(scene.reader, window, action.action_id)
     pieces = [
         _piece(request, bundle, series[key], action)
         for request, bundle, key in zip(requests, bundles, keys, strict=True)
@@ -128,14 +130,12 @@ def _series_of(bundle: Bundle) -> bytes:
     return series_key(str(bundle.attributes["device_id"]), str(bundle.attributes["energy_carrier"]))
 
 
-def _windows(keys: Sequence[bytes], bundles: Sequence[Bundle]) -> dict[bytes, tuple[int, int]]:
-    """From the first start to the last end of each series."""
-    windows: dict[bytes, tuple[int, int]] = {}
+def _intervals(keys: Sequence[bytes], bundles: Sequence[Bundle]) -> dict[bytes, list[tuple[int, int]]]:
+    """The intervals of each series."""
+    intervals: dict[bytes, list[tuple[int, int]]] = {}
     for key, bundle in zip(keys, bundles, strict=True):
-        start, end = bundle.period_ms
-        known = windows.get(key, (start, end))
-        windows[key] = (min(start, known[0]), max(end, known[1]))
-    return windows
+        intervals.setdefault(key, []).append(bundle.period_ms)
+    return intervals
 
 
 def _remember(series: Mapping[bytes, Series], memo: Mapping[str, Any]) -> None:

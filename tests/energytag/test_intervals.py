@@ -20,6 +20,7 @@ from energytag.intervals import (
     load_series,
     series_key,
     start_of,
+    windows,
 )
 from energytag.records import INTERVALS, NUMBERS
 from store.port import Insert, Store
@@ -135,3 +136,26 @@ async def test_the_write_is_guarded_by_what_was_read(store: Store) -> None:
     again.number(5)
     await store.commit([again.write(11)])
     assert (await load_series(store, [KEY]))[KEY].next == 16
+
+
+def test_between_intervals_that_are_far_apart_nothing_is_looked_at() -> None:
+    near = [hours(1, 2), hours(0, 0.5), hours(6, 7)]
+    far = hours(9_000, 9_001)
+    assert windows([far, *near]) == [hours(0, 7), far]
+    assert windows([]) == []
+    assert windows([hours(0, 3), hours(1, 2)]) == [hours(0, 3)]
+
+
+async def test_windows_that_were_read_are_remembered_each(store: Store) -> None:
+    await store.commit([row(5, 6), row(500, 501)])
+    series = (await load_series(store, [KEY]))[KEY]
+    series.last_end_ms = hours(0, 600)[1]
+    for window in (hours(5, 6), hours(500, 501)):
+        await series.look_back(store, window, "own")
+    assert series.taken == [hours(5, 6), hours(500, 501)]
+    await store.commit([row(5.5, 5.75), row(550, 551)])
+    copied = series.copy()
+    await copied.look_back(store, hours(5, 5.5), "own")
+    await copied.look_back(store, hours(550, 551), "own")
+    assert copied.taken == [hours(5, 6), hours(500, 501), hours(550, 551)], "what was read is not read again"
+    assert series.taken == [hours(5, 6), hours(500, 501)]
