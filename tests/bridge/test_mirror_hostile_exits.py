@@ -1,0 +1,333 @@
+"""What each hostile exit ends in, with the whole mirror at work: nothing is released, nothing is lost, and parity
+is exact at the end.
+
+The certificates are in a stranger's wallet, which signs what it likes; the bridge's node sees what is submitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from solders.keypair import Keypair
+
+from api.solana.server import SolanaServer
+from bridge.cluster.cluster import Cluster
+from bridge.mirror.message import Message
+from bridge.mirror.states import Direction, Hold, State
+from certificates.document import Json
+from certificates.issuance import issue, withdraw
+from certificates.ranges import Range
+from certificates.successor import lock, succeed, transfer
+from certificates.token import ISSUANCE_PROTOCOL, OWNER_PROTOCOL, Token, encode_fields
+from config.errors import BadRequest, ErrorCode
+from config.settings import IssuerSettings, TopicSettings
+from lookup.records import CERTIFICATES
+from overlay.builder import Coin, P2pkhSigner, PushDropSigner, TransactionBuilder, p2pkh_lock
+from overlay.keys import PrivateKey, derive_for_anyone
+from overlay.outputs import load_outputs
+from overlay.pushdrop import lock as script_of
+from overlay.records import load_raws
+from overlay.transaction import Transaction, outpoint, split_outpoint
+from overlay.wire import write_beef
+from store.pages import every
+from store.port import Find
+from store.sqlite import SqliteStore
+from tests.bridge.exits_kit import KEY_ID, off_curve, token_digest
+from tests.bridge.mirror_kit import UNITS_A_WH, MirrorNode, memo_to
+from tests.overlay.kit import GC, Chain, Clock
+from tests.sample import ATTRIBUTES
+from topics.certificates import read_script
+
+ROGUE: Final = PrivateKey.from_int(555)
+STRANGER: Final = PrivateKey.from_int(1002)
+WALLET: Final = Keypair.from_seed(bytes(range(32))).pubkey()
+DEPOSITED_WH: Final = 1_500
+
+
+@pytest.fixture
+def slot_ms() -> int:
+    return 0
+
+
+class Wallet:
+    """The stranger's wallet: one certificate of the mirror's, and what it does with it."""
+
+    def __init__(self, node: MirrorNode, coin: Coin, key: PrivateKey, token: Token) -> None:
+        self.node, self.coin, self.key, self.token = node, coin, key, token
+
+    @classmethod
+    async def with_mirrored(cls, node: MirrorNode) -> Wallet:
+        """A deposit of a holder's has arrived at the stranger's identity key."""
+        holder = Keypair()
+        await node.mint_readings(holder, [DEPOSITED_WH])
+        await node.deposit(holder, DEPOSITED_WH * UNITS_A_WH, memo_to(STRANGER.public.hex()))
+        await node.until(State.RECEIPTED)
+        (row,) = await every(node.store, CERTIFICATES, Find())
+        txid, index = split_outpoint(row["_id"])
+        output = (await load_outputs(node.store, [row["_id"]]))[row["_id"]]
+        token = read_script(output.script)
+        assert isinstance(token, Token)
+        key = STRANGER.derive(OWNER_PROTOCOL, token.note["key_id"], "anyone")
+        return cls(node, Coin(txid, index, output), key, token)
+
+    def locked(self, part: Range | None = None, token: Token | None = None, **leaving: Json) -> Token:
+        """As it is locked to the bridge."""
+        to = derive_for_anyone(self.node.chain.issuer.public, OWNER_PROTOCOL, KEY_ID)
+        exits = {"chain": "solana", "address": str(WALLET), "key_id": KEY_ID} | leaving
+        return lock(succeed(token or self.token, to, part=part), to, exits)
+
+    async def spend(self, *tokens: Token, key: PrivateKey | None = None, coin: Coin | None = None) -> Transaction:
+        """A transaction that puts these in the place of the certificate; not submitted."""
+        builder = TransactionBuilder()
+        builder.spend(coin or self.coin, PushDropSigner(key or self.key))
+        builder.spend(await self.node.chain.fund(), P2pkhSigner(STRANGER))
+        for token in tokens:
+            builder.pay(1, script_of(token.locking_key, encode_fields(token)))
+        builder.change_to(p2pkh_lock(STRANGER.public))
+        return builder.build()
+
+    def beef(self, transaction: Transaction) -> bytes:
+        """With the coin that pays; the node has the certificate."""
+        funding = transaction.inputs[-1].source_txid
+        return write_beef([(self.node.chain.known[funding], self.node.chain.proofs[funding]), (transaction, None)])
+
+    async def submit(self, transaction: Transaction) -> Sequence[int]:
+        """Which outputs the topic admits."""
+        engine = self.node.registry.node.engine
+        steak = await engine.submit(self.beef(transaction), [GC])
+        await engine.tend()
+        return steak[GC].outputs_to_admit
+
+    async def lock(self, **leaving: Json) -> Transaction:
+        """The whole of it, to the bridge."""
+        transaction = await self.spend(self.locked(**leaving))
+        assert await self.submit(transaction) == (0,)
+        return transaction
+
+    async def refunded(self) -> None:
+        """An operator gives back what is held, and it is the stranger's again."""
+        message = await exit_of(self.node)
+        order = {"message": message.id.hex(), "reason": "it cannot be released"}
+        await self.node.mirror.desk.ask("refund", order, "an operator", wait_secs=0)
+        assert await self.node.parts.operating.round() == 1
+        await self.node.until(State.RECEIPTED, State.REFUNDED)
+        assert (await exit_of(self.node)).state is State.REFUNDED
+        live = [row for row in await every(self.node.store, CERTIFICATES, Find()) if row["live"]]
+        assert {row["owner_key"] for row in live if row["status"] == "Active"} >= {self.key.public}
+
+
+@pytest.fixture
+async def wallet(tmp_path: Path, cluster: Cluster, solana: SolanaServer) -> AsyncIterator[Wallet]:
+    clock = Clock()
+    chain = Chain(tmp_path, clock)
+    await chain.open()
+    node = MirrorNode(chain, cluster, solana.rpc_url, SqliteStore(tmp_path / "node.db", cache_mib=4), clock)
+    rogue = IssuerSettings(identity_key=ROGUE.public.hex(), name="A rogue issuing body")
+    node.settings = node.settings.model_copy(update={"topics": TopicSettings(issuers=(rogue,))})
+    await node.open()
+    yield await Wallet.with_mirrored(node)
+    await node.close()
+    await chain.close()
+
+
+async def exit_of(node: MirrorNode) -> Message:
+    (message,) = [each for each in await node.messages() if each.direction is Direction.OUT]
+    return message
+
+
+async def holds(wallet: Wallet, code: Hold) -> None:
+    """The exit is held for that, whatever time passes; nothing was released, and the books are exact."""
+    node = wallet.node
+    await node.until(State.RECEIPTED, State.HELD)
+    for _ in range(3):
+        await node.round()
+    message = await exit_of(node)
+    assert message.reason is not None
+    assert (message.state, message.reason.code) == (State.HELD, code)
+    await nothing_was_released(wallet)
+
+
+async def nothing_was_released(wallet: Wallet) -> None:
+    node = wallet.node
+    assert await node.custody() == DEPOSITED_WH * UNITS_A_WH
+    assert await node.wallet_balance(WALLET) == 0
+    figures = await node.parts.parity.compute()
+    assert figures.is_exact, figures
+
+
+TABLE: Final[dict[str, tuple[dict[str, Any], Hold]]] = {
+    "to a chain that is not the bridge's": ({"chain": "ethereum"}, Hold.CHAIN_MALFORMED),
+    "to another cluster": ({"chain": "solana:" + "1" * 32}, Hold.CHAIN_MALFORMED),
+    "to no address": ({"address": "to me, please"}, Hold.ADDRESS_MALFORMED),
+    "to an address of 9,000 characters": ({"address": "x" * 9_000}, Hold.ADDRESS_MALFORMED),
+    "to a program's address": ({"address": off_curve()}, Hold.ADDRESS_MALFORMED),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+async def test_an_exit_to_nowhere_is_held_and_given_back(wallet: Wallet, case: str) -> None:
+    leaving, code = TABLE[case]
+    await wallet.lock(**leaving)
+    await holds(wallet, code)
+    await wallet.refunded()
+    await nothing_was_released(wallet)
+
+
+@pytest.mark.parametrize("name", ["owner", "mint"])
+async def test_an_exit_to_the_bridges_own_is_held_and_given_back(wallet: Wallet, name: str) -> None:
+    await wallet.lock(address=str(getattr(wallet.node.parts.ground.asset, name)))
+    await holds(wallet, Hold.ADDRESS_MALFORMED)
+    await wallet.refunded()
+    await nothing_was_released(wallet)
+
+
+async def test_a_refund_goes_to_the_key_that_the_owner_named(wallet: Wallet) -> None:
+    named = PrivateKey.from_int(9)
+    await wallet.lock(chain="ethereum", owner=named.public.hex())
+    wallet.key = named
+    await holds(wallet, Hold.CHAIN_MALFORMED)
+    await wallet.refunded()
+
+
+async def test_who_locks_what_is_not_his_is_refused_at_the_door(wallet: Wallet) -> None:
+    thief = PrivateKey.from_int(666)
+    with pytest.raises(BadRequest) as refusal:
+        await wallet.submit(await wallet.spend(wallet.locked(), key=thief))
+    assert refusal.value.code is ErrorCode.SCRIPT_INVALID
+    await wallet.node.round()
+    assert len(await wallet.node.messages()) == 1
+    await nothing_was_released(wallet)
+
+
+async def test_a_changed_origin_is_not_admitted(wallet: Wallet) -> None:
+    """The origin is under the issuer's signature: the topic knows no successor with another one."""
+    forged = issue(
+        ATTRIBUTES,
+        Range(1, 10**6),
+        spends=outpoint(wallet.coin.txid, wallet.coin.index),
+        output_index=0,
+        issuer_key=wallet.token.issuer_key,
+        locking_key=wallet.key.public,
+        origin=wallet.token.origin,
+    ).with_signature(wallet.token.signature)
+    assert await wallet.submit(await wallet.spend(wallet.locked(token=forged))) == ()
+    await wallet.node.round()
+    assert len(await wallet.node.messages()) == 1
+
+
+async def issued_by(wallet: Wallet, issuer: PrivateKey, wh: int, origin: Json) -> tuple[Coin, Token]:
+    """A certificate that an issuer made by hand, in the stranger's wallet."""
+    node = wallet.node
+    funding = await node.chain.fund()
+    token = issue(
+        ATTRIBUTES,
+        Range(1, wh),
+        spends=outpoint(funding.txid, funding.index),
+        output_index=0,
+        issuer_key=issuer.public,
+        locking_key=STRANGER.public,
+        origin=origin,
+    )
+    key = issuer.derive(ISSUANCE_PROTOCOL, token.issuance_id, "anyone")
+    signed = token.with_signature(key.sign(token_digest(token)))
+    transaction = node.chain.spend([funding], [signed])
+    assert await wallet.submit(transaction) == (0,)
+    return Coin(transaction.txid, 0, transaction.outputs[0]), signed
+
+
+@pytest.mark.parametrize("origin", [None, "gwx1", {"bridge": "gwx1"}])
+async def test_a_certificate_of_no_token_is_held(wallet: Wallet, origin: Json) -> None:
+    coin, token = await issued_by(wallet, ROGUE, 100, origin)
+    assert await wallet.submit(await wallet.spend(wallet.locked(token=token), key=STRANGER, coin=coin)) == (0,)
+    await holds(wallet, Hold.NOT_MIRRORED)
+    wallet.key = STRANGER
+    await wallet.refunded()
+    await nothing_was_released(wallet)
+
+
+async def test_a_rogue_issuer_cannot_draw_more_than_the_message_brought(wallet: Wallet) -> None:
+    """A trusted issuer copies the origin of a real message: its certificate is worth no more than that message."""
+    coin, token = await issued_by(wallet, ROGUE, DEPOSITED_WH + 1, wallet.token.origin)
+    assert await wallet.submit(await wallet.spend(wallet.locked(token=token), key=STRANGER, coin=coin)) == (0,)
+    node = wallet.node
+    await node.until(State.RECEIPTED, State.HELD)
+    message = await exit_of(node)
+    assert message.reason is not None
+    assert message.reason.code is Hold.OVERDRAWN
+    assert await node.wallet_balance(WALLET) == 0
+
+
+async def test_what_the_issuer_withdrew_is_held(wallet: Wallet) -> None:
+    await wallet.lock()
+    issuer = wallet.node.chain.issuer
+    part = wallet.token.bundle.range
+    notice = withdraw(wallet.token, part, "the meter was wrong", locking_key=issuer.public)
+    key = issuer.derive(ISSUANCE_PROTOCOL, wallet.token.issuance_id, "anyone")
+    signed = notice.with_signature(key.sign(token_digest(notice)))
+    chain = wallet.node.chain
+    assert await wallet.submit(chain.spend([await chain.fund()], [signed])) == (0,)  # type: ignore[list-item]
+    node = wallet.node
+    await node.until(State.RECEIPTED, State.HELD)
+    message = await exit_of(node)
+    assert message.reason is not None
+    assert message.reason.code is Hold.WITHDRAWN
+    assert await node.wallet_balance(WALLET) == 0
+
+
+async def test_an_exit_that_is_submitted_again_and_again_crosses_once(wallet: Wallet) -> None:
+    locked = await wallet.lock()
+    node = wallet.node
+    for _ in range(4):
+        await wallet.submit(locked)
+        await node.round()
+    await node.until(State.RECEIPTED)
+    await wallet.submit(locked)
+    await node.registry.node.engine.reindex()
+    await node.restart()
+    for _ in range(4):
+        await node.round()
+    assert len(await node.messages()) == 2
+    assert await node.wallet_balance(WALLET) == DEPOSITED_WH * UNITS_A_WH
+    assert await node.custody() == 0
+    assert (await node.parts.parity.compute()).is_exact
+
+
+async def test_a_double_spend_that_the_network_had_first_releases_nothing(wallet: Wallet) -> None:
+    """The node admits the lock; the network knows the stranger's other spend of the same coin, and mines it."""
+    node, engine = wallet.node, wallet.node.registry.node.engine
+    node.chain.known[wallet.coin.txid] = Transaction.parse(
+        (await load_raws(node.store, [wallet.coin.txid]))[wallet.coin.txid]
+    )
+    rival = await wallet.spend(transfer(wallet.token, STRANGER.public))
+    locked = await wallet.spend(wallet.locked())
+    await node.chain.dev.submit(node.chain.extended(rival))
+    assert await engine.submit(wallet.beef(locked), [GC])
+    for lane in node.parts.lanes:
+        await lane.round()
+    assert (await exit_of(node)).state is State.OBSERVED
+    for _ in range(5):
+        await node.round()
+    assert (await exit_of(node)).state is State.SRC_ORPHANED
+    assert await wallet.submit(rival) == (0,)
+    with pytest.raises(BadRequest) as refusal:
+        await wallet.submit(locked)
+    assert refusal.value.code is ErrorCode.DOUBLE_SPEND
+    await node.round()
+    assert (await exit_of(node)).state is State.SRC_ORPHANED
+    await nothing_was_released(wallet)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+async def test_a_reorganisation_delays_an_exit_and_doubles_nothing(wallet: Wallet, depth: int) -> None:
+    node = wallet.node
+    await wallet.lock()
+    for _ in range(3):
+        await node.round()
+        await node.chain.dev.reorg(depth)
+        await node.mine()
+    await node.until(State.RECEIPTED)
+    assert await node.wallet_balance(WALLET) == DEPOSITED_WH * UNITS_A_WH
+    assert (await node.parts.parity.compute()).is_exact
