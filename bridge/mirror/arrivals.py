@@ -18,6 +18,7 @@ from typing import Final
 from solders.pubkey import Pubkey
 
 from bridge.mirror.ground import Asset
+from bridge.mirror.lots import lots_of
 from bridge.mirror.memos import bridge_memos, recipient_in, speaking_for
 from bridge.mirror.message import solana_event
 from bridge.mirror.records import INBOX
@@ -75,8 +76,8 @@ def _kind(one: TokenInstruction, asset: Asset) -> Kind | None:
 
 
 class Arrivals:
-    """Makes the rows. `on_final` is the event processor's; a transaction that it is told of again, by a replay or
-    by the history of another address, changes nothing."""
+    """Makes the rows, and the lots of what our own transactions minted. `on_final` is the event processor's; a
+    transaction that it is told of again, by a replay or by the history of another address, changes nothing."""
 
     def __init__(self, asset: Asset, store: Reader, now_ms: NowMs) -> None:
         self._asset = asset
@@ -86,7 +87,8 @@ class Arrivals:
     async def on_final(self, seen: SeenTransaction) -> Sequence[Write]:
         found = arrivals(seen, self._asset)
         own = await self._readings(seen) if any(each.source is None for each in found) else {}
-        return [Insert(INBOX, self._row(each, seen, own.get(each.index)), keep=True) for each in found]
+        rows = [self._row(each, seen, own.get(each.index)) for each in found]
+        return [*(Insert(INBOX, row, keep=True) for row in rows), *await lots_of(seen, self._asset, self._store)]
 
     async def _readings(self, seen: SeenTransaction) -> dict[int, Document]:
         """The readings that our own transaction minted into custody, by the index of their mints. A reading that

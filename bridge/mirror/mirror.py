@@ -32,7 +32,6 @@ from bridge.mirror.custody import custody_owner, open_custody
 from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.lane import Lane
 from bridge.mirror.limits import Limits
-from bridge.mirror.lots import lots_of
 from bridge.mirror.operating import Operating
 from bridge.mirror.parity import Parity
 from bridge.mirror.pauses import Pauses
@@ -43,7 +42,7 @@ from bridge.mirror.solana_source import SolanaSource
 from bridge.mirror.states import Direction
 from bridge.programs.keys import Signer
 from bridge.programs.mode import MintMode
-from bridge.solana.rpc import SeenTransaction, SolanaRpc
+from bridge.solana.rpc import SolanaRpc
 from bridge.watching.applying import OnFinal
 from bridge.watching.follower import Role, Watched
 from config.errors import ErrorCode, MetawattError, Unavailable
@@ -51,7 +50,7 @@ from config.settings import Settings
 from energytag.registry import Registry
 from overlay.clock import NowMs
 from overlay.engine import Engine
-from store.port import Conflict, Store, Write
+from store.port import Conflict, Store
 
 LEASE: Final = "mirror"
 _LONGEST_PAUSE_SECS: Final = 30.0
@@ -168,16 +167,8 @@ class Mirror:
         if self._primary:
             self._begin(self._parts)
         log.info("the bridge is connected", custody=str(ground.asset.custody), mode=ground.asset.mode)
-        return Joining([Watched("custody", ground.asset.custody, Role.CUSTODY)], self._on_final(ground.asset))
-
-    def _on_final(self, asset: Asset) -> OnFinal:
-        """What came to the bridge, and which energy became tokens."""
-        arrivals = Arrivals(asset, self.store, self._now_ms)
-
-        async def on_final(seen: SeenTransaction) -> Sequence[Write]:
-            return [*await arrivals.on_final(seen), *await lots_of(seen, asset, self.store)]
-
-        return on_final
+        arrivals = Arrivals(ground.asset, self.store, self._now_ms)
+        return Joining([Watched("custody", ground.asset.custody, Role.CUSTODY)], arrivals.on_final)
 
     async def _ground(self, rpc: SolanaRpc, genesis: Hash, mode: MintMode) -> MirrorGround:
         asset = await open_custody(

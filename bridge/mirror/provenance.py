@@ -10,6 +10,9 @@
 A message that finds the line too short takes nothing, and holds up nobody. It is looked at again for a moment, and
 as long as exits of before are on their way, whose tokens may be back here before their lots are: the chain is read
 in several walks, of which one may be ahead. Then it is held.
+
+Nothing is issued for an interval that is not over, and a meter may tell of one as soon as it has begun: who would
+get such a lot waits for the interval's end, and takes nothing until then.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ from bridge.mirror.book import Page
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.lots import Lot, drawn, key_of_reading, lot_of_exit
 from bridge.mirror.message import UNITS_PER_WH, Message
-from bridge.mirror.records import LOTS, MESSAGES
-from bridge.mirror.states import ON_ITS_WAY, Hold, Kind, State
+from bridge.mirror.records import LOTS, MESSAGES, RELEASES
+from bridge.mirror.states import Hold, Kind, State
 from energytag.intervals import issued_elsewhere
 from store.port import Find, Insert, Reader, Write
 from store.values import INT64_MAX
@@ -34,8 +37,7 @@ PATIENCE_MS: Final = 5_000
 """How long a message may lack provenance before it is held."""
 _LOOK_AGAIN_MS: Final = 500
 _AT_ONCE: Final = 128
-_IN_FLIGHT: Final = (*sorted(ON_ITS_WAY), State.DST_FINAL)
-_LOOKED_AT: Final = 1000
+_LOOKED_AT: Final = 500
 
 
 log = structlog.get_logger("metawatt.mirror")
@@ -49,7 +51,14 @@ class Refusal:
     text: str
 
 
-Draw = list[tuple[Lot, int]] | Refusal
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Lots whose interval goes on until then."""
+
+    until_ms: int
+
+
+Draw = list[tuple[Lot, int]] | Refusal | Wait
 """Lots as they were, and how many Wh were taken of each."""
 
 
@@ -77,7 +86,7 @@ class Line:
         self.known[lot.key] = lot
         self._changed.add(lot.key)
 
-    async def draw(self, wh: int, most: int) -> Draw:
+    async def draw(self, wh: int, most: int, now_ms: int) -> Draw:
         """Take so many Wh from the front, of `most` lots; nothing is taken where that does not do."""
         taken: list[tuple[Lot, int]] = []
         missing, place = wh, 0
@@ -93,6 +102,8 @@ class Line:
             return Refusal(
                 Hold.FRAGMENTED, f"it is of more than {most} readings; {most} of them have {wh - missing} Wh"
             )
+        if wait := unended([lot for lot, _ in taken], now_ms):
+            return wait
         for lot, part in taken:
             self.put(lot.less(part))
         self._front = [key for key in self._front[:place] if self.known[key].place is not None] + self._front[
@@ -151,9 +162,11 @@ class Lots:
             if drawn(message):
                 allocated.append(message)
                 continue
-            got = await self._draw(message, line)
+            got = await self._draw(message, line, page.now_ms)
             if isinstance(got, Refusal):
                 await self._refuse(message, got, page)
+            elif isinstance(got, Wait):
+                page.put_off(message, got.until_ms)
             else:
                 lots = [[lot.key, wh * UNITS_PER_WH] for lot, wh in got]
                 allocated.append(message.with_facts({"lots": lots}))
@@ -195,12 +208,12 @@ class Lots:
         await line.know(keys)
         await line.sort_out([line.known[key] for key in keys if key in line.known])
 
-    async def _draw(self, message: Message, line: Line) -> Draw:
+    async def _draw(self, message: Message, line: Line, now_ms: int) -> Draw:
         if message.units % UNITS_PER_WH:
             return Refusal(Hold.DUST, f"{message.units} base units are no whole number of Wh")
         if message.kind is Kind.AUTOMATIC:
-            return _own(message, line)
-        return await line.draw(message.wh, self._most)
+            return _own(message, line, now_ms)
+        return await line.draw(message.wh, self._most, now_ms)
 
     async def _refuse(self, message: Message, why: Refusal, page: Page) -> None:
         if why.code is Hold.PROVENANCE_LACKING and await self._may_come(message, page.now_ms):
@@ -219,18 +232,17 @@ class Lots:
         return self._oldest_exit_ms < message.created_ms
 
     async def _oldest_in_flight(self) -> int:
-        """When the oldest exit began whose tokens are on their way; far ahead when there is none."""
-        oldest_ms = INT64_MAX
-        for state in _IN_FLIGHT:
-            page = await self._store.find(MESSAGES, Find("state", {"state": state.value}, limit=_LOOKED_AT))
-            exits = (
-                row["created_ms"] for row in page.documents if row["kind"] == Kind.EXIT and not row["is_refund"]
-            )
-            oldest_ms = min(oldest_ms, *exits, INT64_MAX)
-        return oldest_ms
+        """When the oldest exit began whose tokens are on their way, or there without being a lot yet; far ahead
+        when there is none."""
+        flights = (await self._store.find(RELEASES, Find("open", limit=_LOOKED_AT))).documents
+        keys = list(dict.fromkeys(key for row in flights for key in row["messages"]))
+        final = await self._store.find(MESSAGES, Find("state", {"state": State.DST_FINAL.value}, limit=_LOOKED_AT))
+        rows = [*(await self._store.get_many(MESSAGES, keys)).values(), *final.documents]
+        exits = (row["created_ms"] for row in rows if row["kind"] == Kind.EXIT and not row["is_refund"])
+        return min(exits, default=INT64_MAX)
 
 
-def _own(message: Message, line: Line) -> Draw:
+def _own(message: Message, line: Line, now_ms: int) -> Draw:
     """An automatic message's own lot."""
     lot = next((line.known[key] for key in _own_key(message) if key in line.known), None)
     if lot is None:
@@ -243,6 +255,8 @@ def _own(message: Message, line: Line) -> Draw:
         )
     if lot.wh < message.wh:
         return Refusal(Hold.PROVENANCE_LACKING, f"its reading has {lot.wh} Wh left, not {message.wh} Wh")
+    if wait := unended([lot], now_ms):
+        return wait
     line.put(lot.less(message.wh))
     return [(lot, message.wh)]
 
