@@ -177,6 +177,27 @@ def audit(
     run(receipts, headers, issuer, bridge)
 
 
+@app.command(rich_help_panel=_CARE, epilog="Example: [bold]metawatt parity --url http://127.0.0.1:8080[/]")
+def parity(
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ask a running node. Default: the database of one that is stopped."),
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    network: NetworkOption = None,
+    storage: StorageUri = None,
+) -> None:
+    """Recompute from both chains whether tokens in custody are the certificates that live, to the base unit.
+
+    Exit status 1 when they are not.
+    """
+    from cli.parity import run
+
+    run(settings_from(config=config, data_dir=data_dir, network=network, storage=storage), url)
+
+
 @app.command(
     "solana-replay", rich_help_panel=_CARE, epilog="Example: [bold]metawatt solana-replay --from-slot 350000000[/]"
 )

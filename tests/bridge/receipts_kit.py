@@ -13,15 +13,18 @@ from solders.keypair import Keypair
 from api.solana.server import SolanaServer
 from basket.keyring import Keyring
 from bridge.cluster.cluster import Cluster
+from bridge.connecting import cluster_row
 from bridge.mirror.check import check_mirror
 from bridge.mirror.message import Message
 from bridge.mirror.receipt import Receipt, read_receipt
 from bridge.mirror.receipts import whole_receipt
 from bridge.mirror.statement import read_statement
 from bridge.mirror.states import Direction, Kind, State
+from bridge.records import CONFIG
 from certificates.canonical import canonical
 from overlay.clock import system_now_ms
 from overlay.keys import PrivateKey
+from store.port import Insert
 from store.sqlite import SqliteStore
 from tests.bridge.mirror_kit import UNITS_A_WH, MirrorNode, memo_to
 from tests.overlay.kit import Chain, Clock
@@ -81,6 +84,8 @@ async def _played(node: MirrorNode, folder: Path) -> Played:
     for _ in range(2):
         await node.round()  # what withdrew the certificate is in a block, too
     assert await check_mirror(node.store) == []
+    # As a node that connects by its settings leaves it: which cluster, and which mint.
+    await node.store.commit([Insert(CONFIG, cluster_row(await node.rpc.genesis_hash(), node.mode))])
     ground = node.parts.ground.registry.ground
     receipts = {}
     for message in await node.messages():

@@ -14,7 +14,19 @@ from config.load import load_settings
 from config.manual import manual
 
 METAWATT = Path(sys.executable).with_name("metawatt")
-COMMANDS = ("serve", "demo", "solana", "doctor", "reindex", "check", "solana-replay", "settings", "version")
+COMMANDS = (
+    "serve",
+    "demo",
+    "solana",
+    "doctor",
+    "reindex",
+    "check",
+    "audit",
+    "parity",
+    "solana-replay",
+    "settings",
+    "version",
+)
 
 
 def metawatt(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
