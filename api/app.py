@@ -17,12 +17,7 @@ from api.arc import ArcHandler
 from api.bridge.live import LiveHandler
 from api.bridge.meters import MetersHandler
 from api.bridge.minting import MintingHandler
-from api.bridge.mirror_events import EventsHandler
-from api.bridge.mirror_messages import MessagesHandler
-from api.bridge.mirror_operations import OperationsHandler
-from api.bridge.mirror_page import OverviewHandler
-from api.bridge.mirror_parity import ParityDesk, ParityHandler
-from api.bridge.mirror_quote import QuoteHandler
+from api.bridge.mirror import mirror_routes
 from api.bridge.readings import ReadingsHandler
 from api.bridge.token import TokenHandler
 from api.bridge.watching import WatchingHandler
@@ -94,7 +89,7 @@ def _routes(
     if node.settings.takes_readings:
         groups += _metering(node, bodies)
     if node.settings.mirrors:
-        groups += _mirror(node, bodies, lifecycle, now_ms)
+        groups += mirror_routes(node, bodies, lifecycle, now_ms)
     if node.dev_chain is not None:
         groups.append(DevChainHandler(node.dev_chain, bodies).routes())
     if node.solana is not None:
@@ -125,18 +120,6 @@ def _metering(node: Node, bodies: Bodies) -> list[Iterable[Route]]:
         MintingHandler(node, bodies).routes(),
         WatchingHandler(node, bodies).routes(),
         LiveHandler(node).routes(),
-    ]
-
-
-def _mirror(node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: NowMs) -> list[Iterable[Route]]:
-    desk = ParityDesk()
-    return [
-        MessagesHandler(node).routes(),
-        QuoteHandler(node).routes(),
-        ParityHandler(node, desk).routes(),
-        OperationsHandler(node, bodies, node.settings.registry.action_wait_secs).routes(),
-        EventsHandler(node, lifecycle).routes(),
-        OverviewHandler(node, desk, now_ms).routes(),
     ]
 
 

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api.bridge.figures import BridgeCounts, BridgeSizes
+from api.bridge.mirror_figures import MirrorCounts, MirrorSizes, Snapshot, Snapshots
 from api.metrics import HttpMetrics, cumulated
 from api.ports import Node
 from api.registry_figures import RegistryCounts, RegistrySizes
@@ -57,6 +58,8 @@ class Exposition:
         self._indexes: Mapping[str, int] = {}
         self._backlog: Backlog | None = None
         self._figures: Figures | None = None
+        self._snapshots: Snapshots | None = None
+        self._snapshot: Snapshot | None = None
         self._fresh_until = float("-inf")
         # Guards the refresh, so that many askers wait for one count.
         self._lock = asyncio.Lock()
@@ -72,6 +75,9 @@ class Exposition:
                 self._counts.register(RegistryCounts(node.registry))
             if node.metering is not None:
                 self._counts.register(BridgeCounts(node.metering, node.settings.solana.payer_low_lamports))
+            if node.mirror is not None:
+                self._counts.register(MirrorCounts(node.mirror))
+                self._snapshots = Snapshots(node.mirror)
 
     def counts(self) -> str:
         """This process's counts."""
@@ -92,6 +98,8 @@ class Exposition:
             sizes.register(RegistrySizes(self._backlog))
         if self._figures is not None:
             sizes.register(BridgeSizes(self._figures))
+        if self._snapshot is not None:
+            sizes.register(MirrorSizes(self._snapshot))
         return text + generate_latest(sizes).decode()
 
     async def _refresh(self, node: Node) -> None:
@@ -103,6 +111,8 @@ class Exposition:
                     self._backlog = await backlog(node.store, node.registry.ground.now_ms())
                 if node.metering is not None:
                     self._figures = await node.metering.measuring.figures()
+                if self._snapshots is not None:
+                    self._snapshot = await self._snapshots.take()
                 self._fresh_until = self._now_secs() + _FRESH_SECS
 
 

@@ -14,21 +14,21 @@ from api.lifecycle import Lifecycle
 from api.limits import Bodies
 from api.ports import Node
 from api.route import Route
-from bridge.mirror.commands import WAIT_SECS
 from overlay.clock import NowMs
 
 
 def mirror_routes(
-    node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: NowMs, order_secs: float = WAIT_SECS
+    node: Node, bodies: Bodies, lifecycle: Lifecycle, now_ms: NowMs, order_secs: float | None = None
 ) -> list[Iterable[Route]]:
     """For a node that is a bridge; each answers 503 until the node has started. `order_secs` is how long an
-    operator's order is waited for."""
+    operator's order is waited for; by default as an action of the registry."""
     parity = ParityDesk()
+    wait_secs = node.settings.registry.action_wait_secs if order_secs is None else order_secs
     return [
         OverviewHandler(node, parity, now_ms).routes(),
         MessagesHandler(node).routes(),
         QuoteHandler(node).routes(),
         ParityHandler(node, parity).routes(),
         EventsHandler(node, lifecycle).routes(),
-        OperationsHandler(node, bodies, order_secs).routes(),
+        OperationsHandler(node, bodies, wait_secs).routes(),
     ]

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from api.bridge.mirror_headroom import headroom_shown
 from api.bridge.mirror_messages import newest
-from api.bridge.mirror_parity import ParityDesk
+from api.bridge.mirror_parity import ParityDesk, parity_shown
 from api.bridge.mirror_part import PUBLIC_BASE, bridge_route, mirror_of
 from api.bridge.mirror_ports import Mirror
 from api.bridge.mirror_schemas import MessagesQuestion, OverviewShown, PageQuestion
@@ -23,10 +23,11 @@ from api.replies import json_reply
 from api.route import Route, text_content
 from bridge.mirror.alarms import standing
 from bridge.mirror.limits import Headroom
-from bridge.mirror.message import Message
+from bridge.mirror.message import UNITS_PER_WH, Message
+from bridge.mirror.parity_figures import ParityFigures
 from bridge.mirror.sizes import MirrorFigures, MirrorMeasuring
 from bridge.mirror.states import Direction
-from config.errors import MetawattError
+from config.errors import Unavailable
 from energytag.models.common import moment_of_ms
 from overlay.clock import NowMs
 from store.port import Document
@@ -56,6 +57,7 @@ class OverviewHandler:
         ways = [
             _way_shown(each, figures, paused.get(each), await mirror.limits.headroom(each)) for each in Direction
         ]
+        parity, _ = await self._known_parity(mirror)
         asset = mirror.asset
         return json_reply(
             {
@@ -65,7 +67,7 @@ class OverviewHandler:
                 "mode": mirror.settings.bridge.mode,
                 "directions": ways,
                 "alarms": list(map(_alarm_shown, await standing(mirror.store))),
-                "parity": (await self._known_parity(mirror))[0],
+                "parity": None if parity is None else parity_shown(parity),
                 "log_entries": figures.entries,
             }
         )
@@ -98,11 +100,11 @@ class OverviewHandler:
             self._measuring = MirrorMeasuring(mirror.store, self._now_ms)
         return await self._measuring.figures()
 
-    async def _known_parity(self, mirror: Mirror) -> tuple[dict[str, Any] | None, str]:
+    async def _known_parity(self, mirror: Mirror) -> tuple[ParityFigures | None, str]:
         """The figures, or why there are none: the page is there all the same."""
         try:
-            return await self._parity.shown(mirror), ""
-        except MetawattError as error:
+            return await self._parity.known(mirror), ""
+        except Unavailable as error:
             return None, f"Parity cannot be told now: {error.message}"
 
     def routes(self) -> tuple[Route, ...]:
@@ -191,8 +193,37 @@ def _line(message: Message) -> dict[str, Any]:
     }
 
 
-def parity_lines(shown: Mapping[str, Any]) -> dict[str, Any]:
-    raise NotImplementedError
+_LINES: Final = {
+    "custody": "Tokens in custody",
+    "burned": "+ burned to cross",
+    "minted": "− minted for exits",
+    "tokens": "Tokens that ought to be mirrored",
+    "live": "Live mirrored certificates",
+    "in_flight_in": "+ on the way to BSV",
+    "in_flight_out": "+ on the way to Solana",
+    "held": "+ held for a person, or to be given back",
+    "accounted_for": "Accounted for",
+}
+_SUMS: Final = ("tokens", "accounted_for")
+
+
+def parity_lines(figures: ParityFigures) -> dict[str, Any]:
+    """The equation as the page has it, without what the mode does not know."""
+    left_out = ("burned", "minted") if figures.mode == "lock" else ("custody",)
+    lines = [
+        {"name": title, "text": wh_text(getattr(figures, name)), "is_sum": name in _SUMS}
+        for name, title in _LINES.items()
+        if name not in left_out
+    ]
+    at = _moment(moment_of_ms(figures.at_ms))
+    return {"is_exact": figures.is_exact, "verdict": figures.verdict, "lines": lines, "at": at}
+
+
+def wh_text(units: int) -> str:
+    """Base units in Wh, exact: what is below a Wh stands behind the point."""
+    whole, rest = divmod(abs(units), UNITS_PER_WH)
+    fraction = f".{rest:06d}".rstrip("0") if rest else ""
+    return f"{'−' if units < 0 else ''}{whole_text(whole)}{fraction}"
 
 
 def duration_text(secs: int) -> str:

@@ -214,7 +214,21 @@ class AlarmShown(Reply):
 
 
 class ParityShown(Reply):
+    """Both chains at one moment, and what is between them. `units` and `wh` have `custody`, `burned`, `minted`,
+    `live`, `in_flight_in`, `in_flight_out`, `held`, the sums `tokens` and `accounted_for`, their `difference`."""
+
     is_exact: bool
+    verdict: str
+    at: str
+    mode: Literal["lock", "burn"]
+    slot: int = Field(description="Of Solana, final.")
+    height: int = Field(description="Of BSV.")
+    log_entries: int = Field(description="How far the log was read.")
+    units: dict[str, str] = Field(description="Base units of the token, as decimal numbers.")
+    wh: dict[str, int] = Field(description="The same in whole Wh, rounded down.")
+    coins_wh: int = Field(description="Mirrored certificates that are not Withdrawn.")
+    supply_units: str = Field(description="Of the mint.")
+    findings: list[str] = Field(description="Where the ledger differs from the chains.")
 
 
 class OverviewShown(Reply):

@@ -48,7 +48,7 @@ def message_shown(message: Message) -> dict[str, Any]:
         "reason": _reason_shown(message.reason),
         "certificates": _certificates(message),
         "marker": facts.get("marker"),
-        "withdrawal": facts.get("completion"),
+        "withdrawal": _withdrawal(facts.get("completion")),
         "created_at": moment_of_ms(message.created_ms),
         "final_at": _moment(message.final_ms),
         "sent_at": _moment(message.sent_ms),
@@ -113,6 +113,11 @@ def _certificates(message: Message) -> list[dict[str, Any]]:
         {"issuance_id": issuance_id, "outpoint": outpoint_text(txid, index), "wh": wh}
         for issuance_id, index, wh in message.facts.get("issuances", ())
     ]
+
+
+def _withdrawal(completion: str | None) -> str | None:
+    """Facts have the txid as on the wire."""
+    return None if completion is None else bytes.fromhex(completion)[::-1].hex()
 
 
 def _reason_shown(reason: Reason | None) -> dict[str, Any] | None:

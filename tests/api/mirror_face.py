@@ -28,12 +28,17 @@ from bridge.mirror.commands import Desk
 from bridge.mirror.ground import Asset
 from bridge.mirror.limits import Limits
 from bridge.mirror.message import Message, message_id, solana_event
+from bridge.mirror.parity import figures_key
+from bridge.mirror.parity_figures import ParityFigures
 from bridge.mirror.pauses import Pauses
-from bridge.mirror.records import MIRROR_COLLECTIONS
+from bridge.mirror.records import MIRROR, MIRROR_COLLECTIONS
 from bridge.mirror.states import Direction, Kind, State
+from config.errors import ErrorCode, Unavailable
 from config.settings import Settings
 from energytag.records import DIRECTORY
+from overlay.clock import NowMs
 from overlay.records import ENGINE_COLLECTIONS
+from store.port import Put
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import Clock, NoLease
 
@@ -42,6 +47,23 @@ WH = 10**6
 MINT, OWNER, CUSTODY, PROGRAM = (Pubkey.from_bytes(bytes([n]) * 32) for n in (3, 4, 5, 6))
 IDENTITY = bytes.fromhex("02" + "ab" * 32)
 ASSET = Asset(Hash(bytes([7]) * 32), MINT, PROGRAM, 9, OWNER, CUSTODY, "lock", OWNER)
+
+EXACT = ParityFigures(
+    at_ms=0,
+    mode="lock",
+    slot=900,
+    height=101,
+    entries=7,
+    custody=12_345_000_000,
+    supply=10**15,
+    burned=0,
+    minted=0,
+    coins_wh=12_000,
+    live=11_000_000_000,
+    in_flight_in=345_000_000,
+    in_flight_out=1_000_000_000,
+    held=0,
+)
 
 
 class Cluster:
@@ -54,6 +76,20 @@ class Cluster:
     async def transaction(self, signature: Signature) -> Any:
         self.asked += 1
         return self.seen.get(signature)
+
+
+class Reckoner:
+    """In the place of `Parity`, which needs both chains: tests/bridge/test_mirror_face.py has the real one."""
+
+    def __init__(self) -> None:
+        self.figures: ParityFigures | None = None
+        self.computed = 0
+
+    async def compute(self) -> ParityFigures:
+        self.computed += 1
+        if self.figures is None:
+            raise Unavailable("the cluster does not answer", ErrorCode.SOLANA_UNAVAILABLE)
+        return self.figures
 
 
 @dataclass
@@ -110,6 +146,12 @@ class Face:
         async with self.book.page() as page:
             return [page.open(each) for each in messages]
 
+    async def parity_found(self, **changes: Any) -> ParityFigures:
+        """What the worker stores when it has looked."""
+        figures = replace(EXACT, at_ms=self.clock.now_ms, **changes)
+        await self.store.commit([Put(MIRROR, {"_id": figures_key(ASSET.name), **figures.document()})])
+        return figures
+
     async def moved(self, message: Message, *states: State, **changes: Any) -> Message:
         """Each step is an entry of its own; the changes come with the last."""
         for state in states:
@@ -125,7 +167,7 @@ TO_THE_END = (*INWARD, State.DST_SEEN, State.DST_FINAL, State.RECEIPTED)
 def deposit(number: int = 1, wh: int = 1000, *, instruction: int = 0, **more: Any) -> Message:
     signature = number.to_bytes(64, "big")
     event = solana_event(signature, instruction.to_bytes(2, "big") + bytes(4))
-    return _message(Direction.IN, Kind.DEPOSIT, wh, signature, event, "somebody's account", **more)
+    return _message(Direction.IN, Kind.DEPOSIT, wh, signature, event, more.pop("recipient", "an account"), **more)
 
 
 def exit_of(number: int = 1, wh: int = 1000, *, index: int = 0, **more: Any) -> Message:
@@ -168,6 +210,7 @@ async def serving(folder: Any, *, order_secs: float = 1, **sections: Any) -> Asy
             now_ms=clock,
             rpc=cluster,
             asset=ASSET,
+            engine=SimpleNamespace(headers=None),
         )
         mirror = SimpleNamespace(
             settings=settings,
@@ -179,18 +222,21 @@ async def serving(folder: Any, *, order_secs: float = 1, **sections: Any) -> Asy
             identity=IDENTITY,
             asset=ASSET,
             parts=SimpleNamespace(ground=ground),
+            parity=Reckoner(),
         )
-        node = SimpleNamespace(settings=settings, store=store, mirror=mirror, admin_token=ADMIN)
+        registry = SimpleNamespace(ground=SimpleNamespace(store=store))
+        node = SimpleNamespace(settings=settings, store=store, mirror=mirror, registry=registry, admin_token=ADMIN)
         lifecycle = Lifecycle(Phase.READY)
-        listener = await _listening(stack, node, lifecycle, clock, order_secs)
+        listener = await listening_for(stack, node, lifecycle, clock, order_secs)
         client = await stack.enter_async_context(aiohttp.ClientSession())
         yield Face(store, book, mirror, node, lifecycle, clock, client, listener, cluster)
         lifecycle.phase = Phase.STOPPING
 
 
-async def _listening(
-    stack: contextlib.AsyncExitStack, node: Any, lifecycle: Lifecycle, clock: Clock, order_secs: float
+async def listening_for(
+    stack: contextlib.AsyncExitStack, node: Any, lifecycle: Lifecycle, clock: NowMs, order_secs: float
 ) -> Any:
+    """The socket that the routes of a node listen at."""
     edge = Edge(HttpMetrics(), lifecycle, None, {Access.ADMIN: admin_only(ADMIN)}, verbose=False)
     bodies = Bodies(2**20, 2**24, 5)
     app = web.Application()

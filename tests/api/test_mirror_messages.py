@@ -11,7 +11,7 @@ import pytest
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from bridge.mirror.records import INBOX, ISSUES, RECEIPTS
+from bridge.mirror.records import INBOX, ISSUES
 from bridge.mirror.states import Direction, Hold, State
 from bridge.solana.rpc import TokenBalance
 from config.errors import Unavailable
@@ -103,19 +103,16 @@ async def test_there_is_no_such_message(face: Face, text: str) -> None:
         assert (await face.refused(path))[:2] == (404, UNKNOWN)
 
 
-async def test_a_receipt_is_the_stored_bytes(face: Face) -> None:
+async def test_a_receipt_is_there_once_it_has_ended(face: Face) -> None:
+    """What is in it: tests/bridge/test_mirror_face.py."""
     (message,) = await face.opened(exit_of())
     path = f"/api/bridge/messages/{message.id.hex()}"
     status, code, text = await face.refused(f"{path}/receipt")
     assert (status, code) == (409, "ERR_STATUS_FORBIDS")
     assert "OBSERVED" in text
-    stored = b'{"b":1,"a":"\xc3\xa9"}'
-    await face.store.commit([Insert(RECEIPTS, {"_id": message.id, "receipt": stored})])
+    assert (await face.get(path))["receipt"] is None
     await face.moved(message, *TO_THE_END)
-    receipt = (await face.get(path))["receipt"]
-    answer = await face.ask(receipt)
-    assert answer.body == stored
-    assert answer.headers["Content-Type"].startswith("application/json")
+    assert (await face.get(path))["receipt"] == f"{path}/receipt"
 
 
 # Lists

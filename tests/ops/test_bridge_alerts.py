@@ -38,7 +38,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def bridge_rules() -> list[dict[str, Any]]:
-    return groups()["metawatt-minting"] + groups()["metawatt-solana"]
+    return groups()["metawatt-minting"] + groups()["metawatt-solana"] + groups()["metawatt-bridge"]
 
 
 def promtool(*arguments: str) -> None:
