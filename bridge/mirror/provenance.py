@@ -242,6 +242,12 @@ class Lots:
         return min(exits, default=INT64_MAX)
 
 
+def unended(lots: Sequence[Lot], now_ms: int) -> Wait | None:
+    """Until when the last of their intervals goes on; None when all are over."""
+    until_ms = max((lot.interval_ms[1] for lot in lots), default=0)
+    return Wait(until_ms) if until_ms > now_ms else None
+
+
 def _own(message: Message, line: Line, now_ms: int) -> Draw:
     """An automatic message's own lot."""
     lot = next((line.known[key] for key in _own_key(message) if key in line.known), None)
