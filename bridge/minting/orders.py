@@ -93,7 +93,8 @@ class Ground(Generic[Item]):
         now_ms = self._now_ms()
         for address, account in found.items():
             self._good_ms.pop(address, None)
-            if account is not None and self._fault(account, owners[address]) is None:
+            owner = owners[address]  # where it may be anybody's, nothing is known of whose it is
+            if account is not None and owner is not None and self._fault(account, owner) is None:
                 self._good_ms[address] = now_ms
         while len(self._good_ms) > _MOST_REMEMBERED:
             self._good_ms.pop(next(iter(self._good_ms)))

@@ -97,7 +97,7 @@ class Following:
         statuses = await self._statuses(self._ground.rpc, flights)
         known = [(flight, status) for flight, status in zip(flights, statuses, strict=True) if status is not None]
         missing = [flight for flight, status in zip(flights, statuses, strict=True) if status is None]
-        final = [flight for flight, status in known if status.commitment == "finalized"]
+        final = [each for each in known if each[1].commitment == "finalized"]
         await self._see([each for each in known if each[1].commitment != "finalized"])
         await self._finish(await self._witnessed(final))
         await self._miss(missing, height)
@@ -137,17 +137,14 @@ class Following:
 
     # Final
 
-    async def _witnessed(self, flights: Sequence[Flight]) -> list[Flight]:
-        """Those that every witness tells to be final, too."""
-        found = list(flights)
+    async def _witnessed(self, known: Sequence[tuple[Flight, Status]]) -> list[Flight]:
+        """Those of which every witness tells the same."""
+        found = list(known)
         for witness in self._ground.witnesses:
-            statuses = await self._statuses(witness, found) if found else []
-            found = [
-                flight
-                for flight, status in zip(found, statuses, strict=True)
-                if status is not None and status.commitment == "finalized"
-            ]
-        return found
+            told = await self._statuses(witness, [flight for flight, _ in found]) if found else []
+            pairs = zip(found, told, strict=True)
+            found = [each for each, status in pairs if status is not None and _same(each[1], status)]
+        return [flight for flight, _ in found]
 
     async def _finish(self, flights: Sequence[Flight]) -> None:
         for start in range(0, len(flights), _AT_A_TIME):
@@ -310,6 +307,12 @@ class Following:
             return True
 
         await self._context.each([ending.flight for ending in endings], write)
+
+
+def _same(one: Status, other: Status) -> bool:
+    """The same end, in the same slot."""
+    ends = [(each.commitment, each.slot, each.error is None) for each in (one, other)]
+    return ends[0] == ends[1]
 
 
 def _write_all(page: Page, endings: Sequence[Ending]) -> None:

@@ -39,6 +39,8 @@ Payment: TypeAlias = tuple[Message, Crossing]
 Ready: TypeAlias = tuple[Message, Crossing, Facts]
 
 AT_ONCE: Final = 20
+_LAG_SLOTS: Final = 150
+"""How far a node may lag: what happened earlier is known to all."""
 _CLOSED: Final = "the wallet's token account was closed; its owner, or the operator, has to open it again"
 
 
@@ -73,41 +75,58 @@ class Releases:
             else:
                 ready.append((message, crossing, standing.facts))
         unpayable = await self._unpayable([each for each in ready if not each[2].has_destination])
-        refused += [(each[0], unpayable[each[1].key]) for each in ready if each[1].key in unpayable]
-        await self._set_aside(there, refused)
+        unsure: list[Message] = []
+        for message, crossing, _ in ready:
+            if (fault := unpayable.get(crossing.key)) is not None:
+                refused.append((message, fault))
+            elif crossing.key in unpayable:
+                unsure.append(message)
+        await self._set_aside(there, refused, unsure)
         return await self._signed([each for each in ready if each[1].key not in unpayable])
 
-    async def _unpayable(self, missing: Sequence[Ready]) -> dict[bytes, Unpayable]:
-        """Of those whose token account is not there, by their keys, why it is not to be made. One that was there
-        once is not made a second time: whoever closes it gets the rent that the bridge paid, and could have that of
-        every release."""
-        crossings = [crossing for _, crossing, _ in missing]
-        wallets = list({each.wallet for each in crossings if each.wallet is not None})
-        accounts = dict(zip(wallets, await self._context.ground.rpc.accounts(wallets), strict=True))
-        found: dict[bytes, Unpayable] = {}
-        for each in crossings:
-            fault = None if each.wallet is None else no_wallet(each.wallet, accounts[each.wallet])
-            if fault is None and await self._was_there(each):
-                fault = Unpayable(Hold.DESTINATION_UNUSABLE, _CLOSED)
-            if fault is not None:
-                found[each.key] = fault
+    async def _unpayable(self, missing: Sequence[Ready]) -> dict[bytes, Unpayable | None]:
+        """Of those whose token account is not there, by their keys, why nothing is paid: None where that is not
+        sure yet. An account that was there once is not made a second time: whoever closes it gets the rent that the
+        bridge paid, and could have that of every release."""
+        if not missing:
+            return {}
+        rpc = self._context.ground.rpc
+        settled = await rpc.slot() - _LAG_SLOTS
+        wallets = list({crossing.wallet for _, crossing, _ in missing if crossing.wallet is not None})
+        accounts = dict(zip(wallets, await rpc.accounts(wallets), strict=True))
+        found: dict[bytes, Unpayable | None] = {}
+        for message, crossing, _ in missing:
+            wallet = crossing.wallet
+            if wallet is None:
+                is_gone = message.facts.get("slot", 0) <= settled
+                found[crossing.key] = Unpayable(Hold.DESTINATION_UNUSABLE, _CLOSED) if is_gone else None
+            elif (fault := no_wallet(wallet, accounts[wallet])) is not None:
+                found[crossing.key] = fault
+            elif await self._was_there(crossing, settled):
+                found[crossing.key] = Unpayable(Hold.DESTINATION_UNUSABLE, _CLOSED)
         return found
 
-    async def _was_there(self, crossing: Crossing) -> bool:
-        """An account that is paid into as it is, a refund's, was there once by its nature."""
-        if crossing.wallet is None:
-            return True
-        find = Find("account", {"account": str(crossing.destination)}, limit=1)
+    async def _was_there(self, crossing: Crossing, settled: int) -> bool:
+        """Whether tokens moved there by a slot that every node knows of; one that was made since may be missing on
+        a node that lags, and to make it again does nothing."""
+        find = Find("account", {"account": str(crossing.destination)}, upper=settled, limit=1)
         return bool((await self._context.ground.store.find(MOVEMENTS, find)).documents)
 
-    async def _set_aside(self, there: Sequence[Payment], refused: Sequence[tuple[Message, Unpayable]]) -> None:
-        """Those whose marker is there, and those that cannot be paid, in one page."""
-        answers = [await self._context.lookup.minting_of(crossing) for _, crossing in there]
-        if not there and not refused:
+    async def _set_aside(
+        self,
+        there: Sequence[Payment],
+        refused: Sequence[tuple[Message, Unpayable]],
+        unsure: Sequence[Message],
+    ) -> None:
+        """Those whose marker is there, those that cannot be paid, and those where that is not sure, in one page."""
+        if not (there or refused or unsure):
             return
+        answers = [await self._context.lookup.minting_of(crossing) for _, crossing in there]
         async with self._context.ground.book.page() as page:
             for message, fault in refused:
                 hold(page, message, fault.code, str(fault))
+            for message in unsure:
+                page.put_off(message, page.now_ms + PUT_OFF_MS)
             for (message, crossing), answer in zip(there, answers, strict=True):
                 self.looked_up(page, message, crossing, answer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,27 @@ async def test_what_a_witness_does_not_know_is_not_final(bench: ReleaseBench, so
     await bench.until_done(bench.destination(witnesses=[bench.rpc]))
     await bench.check()
     await denying.close()
+
+
+class Contradicting(ClusterClient):
+    """An endpoint that says of everything that it failed."""
+
+    async def statuses(self, signatures: Sequence[Signature], *, history: bool = True) -> list[Status | None]:
+        told = await super().statuses(signatures, history=history)
+        return [None if each is None else replace(each, error="failed") for each in told]
+
+
+async def test_what_a_witness_contradicts_is_not_final(bench: ReleaseBench, solana: SolanaServer) -> None:
+    contradicting = Contradicting(solana.rpc_url)
+    await bench.exits(1)
+    destination = bench.destination(witnesses=[contradicting])
+    for _ in range(3):
+        await bench.round(destination)
+        await bench.pass_slots()
+    assert [each.state for each in await bench.messages()] == [State.DST_SEEN]
+    await bench.until_done(bench.destination(witnesses=[bench.rpc]))
+    await bench.check()
+    await contradicting.close()
 
 
 class Silent(ClusterClient):
@@ -376,11 +398,23 @@ async def test_an_account_that_was_closed_is_not_made_again(bench: ReleaseBench)
     account = associated_account(wallet(0), asset.mint, asset.token_program)
     movement = {"_id": b"m", "kind": "mint", "account": str(account), "slot": 1}
     await bench.store.commit([Insert(MOVEMENTS, movement)])
+    await bench.pass_slots(200)
     message, other = await bench.exits(2)
     await bench.until_done(bench.destination())
     held = await bench.message(message)
     assert held.reason is not None and "closed" in held.reason.text
     assert (await bench.message(other)).state is State.DST_FINAL
+
+
+async def test_an_account_that_a_node_may_not_know_yet_is_no_closed_one(bench: ReleaseBench) -> None:
+    asset = bench.asset
+    account = associated_account(wallet(0), asset.mint, asset.token_program)
+    movement = {"_id": b"m", "kind": "mint", "account": str(account), "slot": await bench.rpc.slot()}
+    await bench.store.commit([Insert(MOVEMENTS, movement)])
+    (message,) = await bench.exits(1)
+    await bench.until_done(bench.destination())
+    assert (await bench.message(message)).state is State.DST_FINAL
+    await bench.check()
 
 
 # The bridge's own means
