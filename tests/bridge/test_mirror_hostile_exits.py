@@ -6,7 +6,7 @@ The certificates are in a stranger's wallet, which signs what it likes; the brid
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from overlay.builder import Coin, P2pkhSigner, PushDropSigner, TransactionBuilde
 from overlay.keys import PrivateKey, derive_for_anyone
 from overlay.outputs import load_outputs
 from overlay.pushdrop import lock as script_of
-from overlay.records import load_raws
+from overlay.records import TRANSACTIONS, load_raws
 from overlay.transaction import Transaction, outpoint, split_outpoint
 from overlay.wire import write_beef
 from store.pages import every
@@ -120,14 +120,22 @@ class Wallet:
 
 
 @pytest.fixture
-async def wallet(tmp_path: Path, cluster: Cluster, solana: SolanaServer) -> AsyncIterator[Wallet]:
+def bridge() -> Mapping[str, Any]:
+    """Settings of the bridge; a test may say others."""
+    return {}
+
+
+@pytest.fixture
+async def wallet(
+    tmp_path: Path, cluster: Cluster, solana: SolanaServer, bridge: Mapping[str, Any]
+) -> AsyncIterator[Wallet]:
     clock = Clock()
     chain = Chain(tmp_path, clock)
     await chain.open()
     node = MirrorNode(chain, cluster, solana.rpc_url, SqliteStore(tmp_path / "node.db", cache_mib=4), clock)
     rogue = IssuerSettings(identity_key=ROGUE.public.hex(), name="A rogue issuing body")
     node.settings = node.settings.model_copy(update={"topics": TopicSettings(issuers=(rogue,))})
-    await node.open()
+    await node.open(**bridge)
     yield await Wallet.with_mirrored(node)
     await node.close()
     await chain.close()
@@ -331,3 +339,32 @@ async def test_a_reorganisation_delays_an_exit_and_doubles_nothing(wallet: Walle
     await node.until(State.RECEIPTED)
     assert await node.wallet_balance(WALLET) == DEPOSITED_WH * UNITS_A_WH
     assert (await node.parts.parity.compute()).is_exact
+
+
+@pytest.mark.parametrize("bridge", [{"large_wh": 1_000, "large_confirmations": 3, "large_delay_secs": 100}])
+async def test_a_source_that_goes_while_the_exit_is_queued_stops_the_bridge(wallet: Wallet) -> None:
+    """Deeper than what is final: the lock's block is replaced, and the stranger's other spend is mined instead."""
+    node, dev = wallet.node, wallet.node.chain.dev
+    node.chain.known[wallet.coin.txid] = Transaction.parse(
+        (await load_raws(node.store, [wallet.coin.txid]))[wallet.coin.txid]
+    )
+    rival = await wallet.spend(transfer(wallet.token, STRANGER.public))
+    await wallet.lock()
+    await node.until(State.RECEIPTED, State.QUEUED)
+    await dev.reorg(dev.tip.height - await height_of(node), drop=True)
+    await dev.submit(node.chain.extended(rival))
+    await node.mine()
+    node.clock.now_ms += 100_000
+    await node.until(State.RECEIPTED, State.HELD)
+    message = await exit_of(node)
+    assert message.reason is not None
+    assert message.reason.code is Hold.SOURCE_LOST
+    assert set(await node.mirror.pauses.all()) == set(Direction)
+    assert await node.wallet_balance(WALLET) == 0
+
+
+async def height_of(node: MirrorNode) -> int:
+    """One below the block of the exit's lock."""
+    row = await node.store.get(TRANSACTIONS, (await exit_of(node)).source_tx)
+    assert row is not None
+    return int(row["height"]) - 1
