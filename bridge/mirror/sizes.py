@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
+from bridge.mirror.alarms import Alarm, standing
 from bridge.mirror.book import HEAD, head_of
 from bridge.mirror.message import UNITS_PER_WH
 from bridge.mirror.pauses import Pauses
@@ -37,11 +38,12 @@ class Queue:
 @dataclass(frozen=True, slots=True)
 class MirrorFigures:
     """What there is at one moment. `queues` has only what is not empty; `oldest_secs` is the age of each
-    direction's oldest message that is neither ended nor held."""
+    direction's oldest message that is neither ended nor held; `alarms` has how many of each kind stand."""
 
     queues: tuple[Queue, ...]
     oldest_secs: Mapping[Direction, float]
     paused: Mapping[Direction, bool]
+    alarms: Mapping[Alarm, int]
     entries: int
     commands: int
 
@@ -85,9 +87,17 @@ async def measured(store: Store, pauses: Pauses, now_ms: int) -> MirrorFigures:
         queues=queues,
         oldest_secs=await _oldest_secs(store, now_ms),
         paused={each: each in paused for each in Direction},
+        alarms=await _alarms(store),
         entries=head.number,
         commands=await store.count(COMMANDS, Find("open")),
     )
+
+
+async def _alarms(store: Store) -> dict[Alarm, int]:
+    counts = dict.fromkeys(Alarm, 0)
+    for row in await standing(store):
+        counts[Alarm(row["alarm"])] += 1
+    return counts
 
 
 async def _queues(store: Store) -> tuple[Queue, ...]:
