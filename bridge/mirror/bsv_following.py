@@ -4,8 +4,8 @@
                             ↑               │
                             └── un-proven ──┘                            a reorganisation; the engine sends it again
 
-What is asked each round does not grow with what is on its way: rows that wait for a block are looked at in turn,
-rows that wait for depth when the chain is high enough, and in turn besides.
+What is asked each round does not grow with what is on its way: the rows of each stage are looked at in turn, and
+those that wait for depth when the chain is high enough besides.
 """
 
 from __future__ import annotations
@@ -97,14 +97,12 @@ class Following:
     # What to look at
 
     async def _rows(self) -> dict[bytes, Document]:
-        """Rows by txid: all that were just signed, those that may be deep enough, and some of the others."""
+        """Rows by txid: those that may be deep enough, and some of each stage."""
         deep = self._headers.tip_height - self._ground.bridge.confirmations + 2
-        finds = (
-            Find("stage", {"stage": Stage.SIGNED.value}, limit=_ROWS),
-            Find("stage", {"stage": Stage.SEEN.value}, upper=deep, limit=_ROWS),
-        )
-        found = [row for find in finds for row in (await self._store.find(ISSUES, find)).documents]
-        found += [*await self._in_turn(Stage.SENT), *await self._in_turn(Stage.SEEN)]
+        find = Find("stage", {"stage": Stage.SEEN.value}, upper=deep, limit=_ROWS)
+        found = (await self._store.find(ISSUES, find)).documents
+        for stage in Stage:
+            found += await self._in_turn(stage)
         return {row["_id"]: row for row in found}
 
     async def _in_turn(self, stage: Stage) -> list[Document]:

@@ -18,13 +18,12 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 import structlog
 
-from bridge.minting.lease import Lost
 from bridge.mirror.book import Page
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message, Reason
 from bridge.mirror.records import ISSUES, MESSAGES
 from bridge.mirror.states import EDGES, Hold, State
-from config.errors import Busy, ErrorCode, MetawattError, Unavailable
+from config.errors import BadRequest, Busy, ErrorCode, Forbidden, Internal, MetawattError, NotFound
 from energytag.compose import Composed
 from energytag.intervals import IssuedTwice
 from energytag.plan import Made, Piece
@@ -34,6 +33,8 @@ from store.port import Conflict, Document, Insert, Write
 _ATTEMPTS: Final = 5
 _PUT_OFF_MS: Final = 30_000
 _OVERTAKEN: Final = (ErrorCode.ANCESTOR_MISSING, ErrorCode.DOUBLE_SPEND)
+_FAULTS: Final = (BadRequest, NotFound, Forbidden, Internal)
+"""What a message may be to blame for: `Internal` is a topic's refusal of what was made for it."""
 SIGNED: Final = 0
 """The stage in `ISSUES` of a transaction that was just admitted."""
 
@@ -127,7 +128,7 @@ class Poster:
         spending: Spending = _NOTHING,
     ) -> None:
         """Transactions for all of them, as few as will do. What others win meanwhile is planned anew a few times,
-        then left as it is. Raises `Unavailable`, `Lost`."""
+        then left as it is. Raises `Unavailable`, `Lost`, and whatever else is no message's fault."""
         legs = await self._legs(errand, messages)
         for run in packed(legs, self._ground.bridge.issues_per_transaction, self._ground.engine.limits.topics):
             await self._carry_out(errand, run, spending)
@@ -149,8 +150,6 @@ class Poster:
                 return
             try:
                 await self._post(errand, legs, spending)
-            except (Unavailable, Lost):
-                raise
             except Exception as error:
                 if not _is_transient(error):
                     await self._divide(errand, legs, spending, error)
@@ -169,13 +168,13 @@ class Poster:
         spending: Spending,
         error: Exception,
     ) -> None:
+        if not isinstance(error, _FAULTS):
+            raise error
         if len(legs) > 1:
             half = len(legs) // 2
             await self._carry_out(errand, legs[:half], spending)
             await self._carry_out(errand, legs[half:], spending)
             return
-        if not isinstance(error, MetawattError):
-            raise error
         await self._set_aside([(legs[0].message, reason_of(error, errand.fault))])
 
     async def _post(self, errand: Errand[L], legs: Sequence[L], spending: Spending) -> None:

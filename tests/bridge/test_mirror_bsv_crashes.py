@@ -4,7 +4,7 @@ issued twice, and nothing is lost."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bridge.mirror.states import Hold, State
 from certificates.lifecycle import Status
 from energytag.actions import Kind
 from energytag.audit import check_registry
+from store.port import StoreUnavailable, Write
 from tests.bridge.bsv_kit import CONFIRMATIONS, BsvMirror, Crash, CrashingStore, is_whole, store_at
 from tests.energytag.kit import DEVICE, readings
 from tests.overlay.kit import Chain, Clock
@@ -112,6 +113,25 @@ async def test_following_and_completing_that_end_at_any_commit(
     statuses = [token.bundle.status for _, token in await mirror.tokens() if token.origin is None]
     assert statuses == [Status.WITHDRAWN] * 2
     await mirror.close()
+
+
+async def test_what_is_nobodys_fault_holds_nobody(mirror: BsvMirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = await mirror.deposits(3)
+    commit = mirror.store.commit
+    refusals = iter(range(2))
+
+    async def refusing(writes: Sequence[Write]) -> None:
+        if next(refusals, None) is not None:
+            raise StoreUnavailable("the disk is full")
+        await commit(writes)
+
+    monkeypatch.setattr(mirror.store, "commit", refusing)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await mirror.destination.deliver(messages)
+    assert set(await mirror.states(*messages)) == {State.ACCOUNTED}
+    await mirror.destination.deliver(messages)
+    assert is_whole(await mirror.mirrored(), messages)
 
 
 # Others at work

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from basket.coins import FUND_COINS
+from bridge.mirror import bsv_following
 from bridge.mirror.message import Message
 from bridge.mirror.records import AUDIT, ISSUES, RECEIPTS
 from bridge.mirror.states import Hold, State
@@ -15,6 +17,7 @@ from energytag.records import INTERVALS
 from overlay.hydrate import load_kept, ordered
 from overlay.transaction import Transaction
 from overlay.wire import write_beef
+from store.port import Delete
 from tests.bridge.bsv_kit import CONFIRMATIONS, BsvMirror, is_whole, store_at
 from tests.overlay.kit import GC, Chain, Clock
 
@@ -234,6 +237,43 @@ async def test_a_first_attempt_that_is_mined_after_all_wins_over_the_second(mirr
     await mirror.destination.follow()
     await is_at(mirror, State.DST_FINAL, messages)
     assert is_whole(await mirror.mirrored(), messages)
+
+
+async def test_of_what_nothing_is_known_any_more_nothing_is_made(mirror: BsvMirror) -> None:
+    messages = await delivered(mirror)
+    await evicted(mirror, messages)
+    for coin in await mirror.rows(FUND_COINS):
+        await mirror.store.commit([Delete(FUND_COINS, coin["_id"])])
+        mirror.registry.treasury._purse.drop(coin["_id"])
+    await mirror.destination.deliver(await mirror.released(*messages))
+    held = await mirror.now(*messages)
+    assert {each.state for each in held} == {State.HELD}
+    assert all(each.reason is not None and "may still be mined" in each.reason.text for each in held)
+    assert await mirror.mirrored() == {}
+
+
+async def test_only_a_proof_tells_when_too_much_waits_to_be_broadcast(
+    mirror: BsvMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = await delivered(mirror)
+    await mirror.broadcast()
+    await delivered(mirror, first_hour=10)
+    monkeypatch.setattr(bsv_following, "_MOST_PENDING", 0)
+    await mirror.destination.follow()
+    await is_at(mirror, State.DST_SIGNED, messages)
+    await mirror.mined()
+    await mirror.destination.follow()
+    await is_at(mirror, State.DST_SEEN, messages)
+
+
+async def test_more_transactions_than_one_look_takes(mirror: BsvMirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bsv_following, "_ROWS", 2)
+    messages = [each for n in range(7) for each in await delivered(mirror, 1, first_hour=n)]
+    await mirror.mined(CONFIRMATIONS)
+    for _ in range(4):
+        await mirror.destination.follow()
+    await is_at(mirror, State.DST_FINAL, messages)
+    assert await mirror.destination.follow() == 0
 
 
 async def test_an_operators_hold_leaves_the_transaction_alone(mirror: BsvMirror) -> None:
