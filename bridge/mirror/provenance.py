@@ -11,8 +11,8 @@ A message that finds the line too short takes nothing, and holds up nobody. It i
 as long as exits of before are on their way, whose tokens may be back here before their lots are: the chain is read
 in several walks, of which one may be ahead. Then it is held.
 
-Nothing is issued for an interval that is not over, and a meter may tell of one as soon as it has begun: who would
-get such a lot waits for the interval's end, and takes nothing until then.
+Nothing is issued for an interval that is not over, and a meter may tell of one as soon as it has begun: until then
+such a lot is passed over, and keeps its place in line. Who cannot do without it waits for its interval's end.
 """
 
 from __future__ import annotations
@@ -87,29 +87,35 @@ class Line:
         self._changed.add(lot.key)
 
     async def draw(self, wh: int, most: int, now_ms: int) -> Draw:
-        """Take so many Wh from the front, of `most` lots; nothing is taken where that does not do."""
+        """Take so many Wh from the front, of `most` lots; nothing is taken where that does not do. Lots whose
+        interval goes on are passed over, and keep their place."""
         taken: list[tuple[Lot, int]] = []
+        going_on: list[Lot] = []
         missing, place = wh, 0
         while missing and len(taken) < most:
-            if place == len(self._front) and not await self._read_on():
-                return Refusal(Hold.PROVENANCE_LACKING, f"of {wh} Wh no reading is on record for {missing} Wh")
-            if place < len(self._front):
-                lot = self.known[self._front[place]]
-                taken.append((lot, min(missing, lot.wh)))
-                missing -= taken[-1][1]
-                place += 1
+            if place == len(self._front):
+                if not await self._read_on():
+                    return _short(wh, missing, going_on)
+                continue
+            lot = self.known[self._front[place]]
+            place += 1
+            if lot.interval_ms[1] > now_ms:
+                going_on.append(lot)
+                continue
+            taken.append((lot, min(missing, lot.wh)))
+            missing -= taken[-1][1]
         if missing:
-            return Refusal(
-                Hold.FRAGMENTED, f"it is of more than {most} readings; {most} of them have {wh - missing} Wh"
-            )
-        if wait := unended([lot for lot, _ in taken], now_ms):
-            return wait
+            text = f"it is of more than {most} readings; {most} of them have {wh - missing} Wh"
+            return Refusal(Hold.FRAGMENTED, text)
+        self._take(taken, place)
+        return taken
+
+    def _take(self, taken: Sequence[tuple[Lot, int]], place: int) -> None:
+        """`place` is how far the line was looked at."""
         for lot, part in taken:
             self.put(lot.less(part))
-        self._front = [key for key in self._front[:place] if self.known[key].place is not None] + self._front[
-            place:
-        ]
-        return taken
+        standing = [key for key in self._front[:place] if self.known[key].place is not None]
+        self._front = standing + self._front[place:]
 
     async def _read_on(self) -> bool:
         """More of the line, of which nothing may be left to draw; False at its end."""
@@ -242,10 +248,11 @@ class Lots:
         return min(exits, default=INT64_MAX)
 
 
-def unended(lots: Sequence[Lot], now_ms: int) -> Wait | None:
-    """Until when the last of their intervals goes on; None when all are over."""
-    until_ms = max((lot.interval_ms[1] for lot in lots), default=0)
-    return Wait(until_ms) if until_ms > now_ms else None
+def _short(wh: int, missing: int, going_on: Sequence[Lot]) -> Refusal | Wait:
+    """What a line that is too short means: lots whose interval goes on may do when that is over."""
+    if sum(lot.wh for lot in going_on) >= missing:
+        return Wait(min(lot.interval_ms[1] for lot in going_on))
+    return Refusal(Hold.PROVENANCE_LACKING, f"of {wh} Wh no reading is on record for {missing} Wh")
 
 
 def _own(message: Message, line: Line, now_ms: int) -> Draw:
@@ -261,8 +268,8 @@ def _own(message: Message, line: Line, now_ms: int) -> Draw:
         )
     if lot.wh < message.wh:
         return Refusal(Hold.PROVENANCE_LACKING, f"its reading has {lot.wh} Wh left, not {message.wh} Wh")
-    if wait := unended([lot], now_ms):
-        return wait
+    if lot.interval_ms[1] > now_ms:
+        return Wait(lot.interval_ms[1])
     line.put(lot.less(message.wh))
     return [(lot, message.wh)]
 

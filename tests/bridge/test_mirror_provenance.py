@@ -20,7 +20,7 @@ from bridge.mirror.lot_check import check_lots
 from bridge.mirror.lots import Lot, drawn
 from bridge.mirror.message import UNITS_PER_WH, Message
 from bridge.mirror.provenance import PATIENCE_MS, Lots
-from bridge.mirror.records import LOTS, MESSAGES, MIRROR_COLLECTIONS
+from bridge.mirror.records import LOTS, MESSAGES, MIRROR_COLLECTIONS, RELEASES
 from bridge.mirror.states import Direction, Hold, Kind, State
 from bridge.records import LEASES
 from certificates.ranges import Range
@@ -137,6 +137,12 @@ class World:
             page.write(*await self.lots.returned(exiting))
         return exiting
 
+    async def fly(self, message: Message) -> None:
+        """A release of it that is stored, and open while the message is on its way."""
+        open_ms = self.clock.now_ms if message.state is State.DST_SENT else None
+        row = {"_id": message.id * 2, "messages": [message.id], "open_ms": open_ms}
+        await self.store.commit([Insert(RELEASES, row)])
+
     async def issued(self, message: Message) -> Message:
         """With a certificate for each of its lots."""
         certificates = [
@@ -218,19 +224,39 @@ async def test_who_waited_takes_what_came_meanwhile(world: World) -> None:
 async def test_exits_on_their_way_are_waited_for_if_they_began_before(
     world: World, state: State, kind: Kind
 ) -> None:
-    crossing = world.message(UNITS_PER_WH, kind)
+    crossing = replace(world.message(UNITS_PER_WH, kind), state=state)
     world.clock.now_ms += 1
     (waiting,) = await world.deposit(1)
-    await world.arrive([replace(crossing, state=state)])
+    await world.arrive([crossing])
+    await world.fly(crossing)
     world.clock.now_ms += PATIENCE_MS
     (waiting,) = await world.allocate([waiting])
     is_waited_for = kind is Kind.EXIT and state in (State.DST_SENT, State.DST_FINAL)
     assert waiting.state is (State.VALIDATED if is_waited_for else State.HELD)
-    (later,) = await world.deposit(1)
+
+
+async def test_what_began_later_is_not_waited_for(world: World) -> None:
+    (waiting,) = await world.deposit(1)
     world.clock.now_ms += PATIENCE_MS
-    await world.arrive([replace(world.message(UNITS_PER_WH, Kind.EXIT), state=State.DST_SENT)])
-    (later,) = await world.allocate([later])
-    assert later.state is (State.VALIDATED if is_waited_for else State.HELD), "only what began before it is"
+    crossing = replace(world.message(UNITS_PER_WH, Kind.EXIT), state=State.DST_SENT)
+    await world.arrive([crossing])
+    await world.fly(crossing)
+    (waiting,) = await world.allocate([waiting])
+    assert held(waiting) is Hold.PROVENANCE_LACKING
+
+
+async def test_an_interval_that_goes_on_is_passed_over_and_keeps_its_place(world: World) -> None:
+    ends_ms = world.clock.now_ms + 1
+    going_on, over = await world.mint(1, 5, 5)
+    begins = {"interval_start_ms": ends_ms - INTERVAL_MS}
+    await world.store.commit([Patch(LOTS, going_on.key, begins)])
+    first, waiting, lacking = await world.deposit(3, 4, 9)
+    assert parts(first) == [(over.key, 3)]
+    assert (waiting.state, waiting.due_ms) == (State.VALIDATED, ends_ms)
+    assert lacking.due_ms == world.clock.now_ms + 500
+    world.clock.now_ms = ends_ms
+    (waiting,) = await world.allocate([waiting])
+    assert parts(waiting) == [(going_on.key, 4)]
 
 
 async def test_a_message_of_too_many_readings_is_held_and_takes_nothing(world: World) -> None:
