@@ -107,12 +107,17 @@ class Wallet:
         assert await self.submit(transaction) == (0,)
         return transaction
 
+    async def ordered(self, kind: str, arguments: Mapping[str, Any]) -> None:
+        """An operator asks for it, and it is done."""
+        order = {**arguments, "reason": "a person has looked"}
+        asked = await self.node.mirror.desk.ask(kind, order, "an operator", wait_secs=0)
+        assert await self.node.parts.operating.round() == 1
+        assert (await self.node.mirror.desk.outcome(asked["command"]))["state"] == "done"
+
     async def refunded(self) -> None:
         """An operator gives back what is held, and it is the stranger's again."""
         message = await exit_of(self.node)
-        order = {"message": message.id.hex(), "reason": "it cannot be released"}
-        await self.node.mirror.desk.ask("refund", order, "an operator", wait_secs=0)
-        assert await self.node.parts.operating.round() == 1
+        await self.ordered("refund", {"message": message.id.hex()})
         await self.node.until(State.RECEIPTED, State.REFUNDED)
         assert (await exit_of(self.node)).state is State.REFUNDED
         live = [row for row in await every(self.node.store, CERTIFICATES, Find()) if row["live"]]
@@ -361,6 +366,26 @@ async def test_a_source_that_goes_while_the_exit_is_queued_stops_the_bridge(wall
     assert message.reason.code is Hold.SOURCE_LOST
     assert set(await node.mirror.pauses.all()) == set(Direction)
     assert await node.wallet_balance(WALLET) == 0
+    with pytest.raises(BadRequest) as refusal:
+        await wallet.ordered("refund", {"message": message.id.hex()})
+    assert refusal.value.code is ErrorCode.STATUS_FORBIDS
+
+
+@pytest.mark.parametrize("bridge", [{"large_wh": 1_000, "large_confirmations": 3, "large_delay_secs": 100}])
+async def test_a_source_that_was_lost_and_is_back_goes_on_at_a_persons_word(wallet: Wallet) -> None:
+    node = wallet.node
+    locked = await wallet.lock()
+    await node.until(State.RECEIPTED, State.QUEUED)
+    await node.registry.node.engine.remove_output(locked.txid, 0)
+    node.clock.now_ms += 100_000
+    await node.until(State.RECEIPTED, State.HELD)
+    await wallet.submit(locked)
+    for direction in Direction:
+        await wallet.ordered("resume", {"direction": direction.value})
+    await wallet.ordered("release", {"message": (await exit_of(node)).id.hex()})
+    await node.until(State.RECEIPTED)
+    assert await node.wallet_balance(WALLET) == DEPOSITED_WH * UNITS_A_WH
+    assert (await node.parts.parity.compute()).is_exact
 
 
 async def height_of(node: MirrorNode) -> int:
