@@ -82,15 +82,21 @@ class Accountant:
             for each in messages:
                 page.put_off(each, page.now_ms + PAUSED_MS)
             return
-        passing = [each for each in messages if not self._is_delayed(each, page)]
-        passing = [each for each in passing if not await self._is_queued(each, page)]
         if direction is Direction.IN:
+            passing = await self._passing(messages, page)
             entered = await self._enter_in(passing, page)
         else:
-            entered = await self._enter_out(passing, page)
+            origins = await self._origins(messages)
+            passing = await self._passing(await self._covered(messages, origins, page), page)
+            entered = await self._enter_out(passing, origins, page)
         for each in passing:
             if each.id not in entered and not _has_taken(page.moved.get(each.id, each)):
                 await self._give_back(each, page)
+
+    async def _passing(self, messages: Sequence[Message], page: Page) -> list[Message]:
+        """Those that neither wait for their delay nor for their turn."""
+        passing = [each for each in messages if not self._is_delayed(each, page)]
+        return [each for each in passing if not await self._is_queued(each, page)]
 
     def _is_delayed(self, message: Message, page: Page) -> bool:
         """Queue a large message for a while, once."""
@@ -127,26 +133,34 @@ class Accountant:
             entered.add(each.id)
         return entered
 
-    async def _enter_out(self, messages: Sequence[Message], page: Page) -> set[bytes]:
-        origins = await self._origins(messages)
-        entered = set()
+    async def _covered(
+        self, messages: Sequence[Message], origins: Mapping[bytes, Message], page: Page
+    ) -> list[Message]:
+        """Those that something is outstanding for, so that no other takes up room in a limit."""
+        covered = []
         for each in messages:
-            if await self._enter_exit(each, origins.get(_origin(each)), page):
+            match await self._outstanding.against(each, origins.get(_origin(each)), page):
+                case Overdrawn(text):
+                    page.hold(each, Hold.OVERDRAWN, text)
+                case NotYet():
+                    page.put_off(each, page.now_ms + _LOOK_AGAIN_MS)
+                case None:
+                    covered.append(each)
+        return covered
+
+    async def _enter_out(
+        self, messages: Sequence[Message], origins: Mapping[bytes, Message], page: Page
+    ) -> set[bytes]:
+        entered = set()
+        for message in messages:
+            # Another exit of this page may have taken what was there.
+            for each in await self._covered([message], origins, page):
+                await self._outstanding.take(_origin(each), each.units, page)
+                await self._change(entered_out(each), page)
+                await self._refill(each, page)
+                page.move(each, State.ACCOUNTED, facts={"accounted": True})
                 entered.add(each.id)
         return entered
-
-    async def _enter_exit(self, message: Message, origin: Message | None, page: Page) -> bool:
-        answer = await self._outstanding.take(message, origin, page)
-        if isinstance(answer, NotYet):
-            page.put_off(message, page.now_ms + _LOOK_AGAIN_MS)
-            return False
-        if isinstance(answer, Overdrawn):
-            page.hold(message, Hold.OVERDRAWN, answer.text)
-            return False
-        await self._change(entered_out(message), page)
-        await self._refill(message, page)
-        page.move(message, State.ACCOUNTED, facts={"accounted": True})
-        return True
 
     async def _origins(self, messages: Sequence[Message]) -> Mapping[bytes, Message]:
         """The incoming messages that exits mirror, by id."""

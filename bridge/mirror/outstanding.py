@@ -32,12 +32,7 @@ class NotYet:
     """The message that it mirrors is on its way to its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """It is entered."""
-
-
-Answer: TypeAlias = Overdrawn | NotYet | Taken
+Refusal: TypeAlias = Overdrawn | NotYet
 
 
 class Outstanding:
@@ -48,25 +43,32 @@ class Outstanding:
 
     async def put(self, origin: bytes, units: int, page: Page) -> None:
         """So much more of a message is on BSV."""
-        row = await self._drafts.get(page, OUTSTANDING, origin)
-        left = units if row is None else row["left"] + units
-        await self._drafts.put(page, OUTSTANDING, origin, {"left": left})
+        left = await self._left(origin, page)
+        await self._drafts.put(page, OUTSTANDING, origin, {"left": left + units})
 
-    async def take(self, leaving: Message, origin: Message | None, page: Page) -> Answer:
-        """An exit takes what it is of from the message that it mirrors, as that is stored."""
+    async def against(self, leaving: Message, origin: Message | None, page: Page) -> Refusal | None:
+        """Why an exit cannot take what it is of from the message that it mirrors, as that is stored; None when it
+        can."""
         if origin is None or origin.direction is not Direction.IN or origin.asset != leaving.asset:
             return Overdrawn("the books know no incoming message of the id that its origin names")
         if refusal := _against_issuance(leaving, origin):
             return refusal
-        row = await self._drafts.get(page, OUTSTANDING, origin.id)
-        left = 0 if row is None else row["left"]
+        left = await self._left(origin.id, page)
         if left < leaving.units:
             return Overdrawn(f"of the message {origin.id.hex()} {left} base units are outstanding")
-        await self._drafts.put(page, OUTSTANDING, origin.id, {"left": left - leaving.units})
-        return Taken()
+        return None
+
+    async def take(self, origin: bytes, units: int, page: Page) -> None:
+        """So much of a message leaves BSV, which nothing is against."""
+        left = await self._left(origin, page)
+        await self._drafts.put(page, OUTSTANDING, origin, {"left": left - units})
+
+    async def _left(self, origin: bytes, page: Page) -> int:
+        row = await self._drafts.get(page, OUTSTANDING, origin)
+        return 0 if row is None else int(row["left"])
 
 
-def _against_issuance(leaving: Message, origin: Message) -> Overdrawn | NotYet | None:
+def _against_issuance(leaving: Message, origin: Message) -> Refusal | None:
     """Whether the message issued the certificate, and where it is."""
     if origin.is_refund or origin.state not in (*_TO_BE_RECEIPTED, State.RECEIPTED):
         return Overdrawn(f"the message {origin.id.hex()} is {origin.state.value}: it issued nothing")
