@@ -135,10 +135,16 @@ class Page:
         self._edges.append(Edge(message.id, message.state, to, told))
         ended = self.now_ms if to in ENDED else None
         due_ms = None if to in ENDED or to in (State.HELD, State.SRC_ORPHANED) else due_ms
-        after = replace(
-            message.with_facts(facts or {}), state=to, due_ms=due_ms, reason=reason, ended_ms=ended, **changes
+        return self._changed(
+            message,
+            state=to,
+            due_ms=due_ms,
+            reason=reason,
+            ended_ms=ended,
+            facts={**message.facts, **facts} if facts else message.facts,
+            entries=message.entries_with(self._head.number + 1),
+            **changes,
         )
-        return self._changed(message, after.told_in(self._head.number + 1))
 
     def hold(self, message: Message, code: Hold, text: str) -> Message:
         """Set it aside for a person."""
@@ -147,7 +153,7 @@ class Page:
     def put_off(self, message: Message, due_ms: int | None, **changes: Any) -> Message:
         """No step: only when its lane looks at it next. The log does not tell of it."""
         message = self.moved.get(message.id, message)
-        return self._changed(message, replace(message, due_ms=due_ms, **changes))
+        return self._changed(message, due_ms=due_ms, **changes)
 
     def note(self, note: Mapping[str, Any]) -> None:
         """Something for the log that is no step: a pause, a command, an alarm."""
@@ -157,14 +163,13 @@ class Page:
         """What belongs to these steps, and is written with them or not at all."""
         self._writes += writes
 
-    def _changed(self, before: Message, after: Message) -> Message:
+    def _changed(self, before: Message, **changes: Any) -> Message:
         first = self._changes.get(before.id)
         stored_version = before.version if first is None else _version_of(first)
+        after = replace(before, version=stored_version + 1, **changes)
         if isinstance(first, Insert):
-            after = replace(after, version=1)
             self._changes[after.id] = Insert(MESSAGES, after.document())
         else:
-            after = replace(after, version=stored_version + 1)
             self._changes[after.id] = Patch(MESSAGES, after.id, after.changes(), expect={"version": stored_version})
         self.moved[after.id] = after
         return after

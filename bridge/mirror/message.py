@@ -109,11 +109,9 @@ class Message:
         """Whether it is entered in the books: a held message goes on accordingly."""
         return bool(self.facts.get("accounted"))
 
-    def told_in(self, entry: int) -> Message:
-        """With one more entry of the log that tells of it."""
-        if entry in self.entries[-1:]:
-            return self
-        return replace(self, entries=(*self.entries, entry)[-MOST_ENTRIES:])
+    def entries_with(self, entry: int) -> tuple[int, ...]:
+        """`entries`, with one more that tells of it."""
+        return self.entries if entry in self.entries[-1:] else (*self.entries, entry)[-MOST_ENTRIES:]
 
     def with_facts(self, facts: Mapping[str, Any]) -> Message:
         return replace(self, facts={**self.facts, **facts})
