@@ -29,7 +29,7 @@ _RELOAD_MS: Final = 5_000
 class Flight:
     """One open release. `keys` are the ids of its messages in the order of their payments, `messages` those of them
     that still wait for it; `slot` is where it was last seen, None while it is not; `refusal` is what preflight said
-    of it last, None when it was taken."""
+    of it last, None when it was taken; `is_disputed` once a witness told of another end."""
 
     signature: Signature
     raw: bytes
@@ -42,6 +42,7 @@ class Flight:
     slot: int | None = None
     refusal: Any = None
     is_confirmed: bool = False
+    is_disputed: bool = False
     next_send_ms: int = 0
     _pause_ms: int = field(default=_FIRST_PAUSE_MS)
 
@@ -70,6 +71,10 @@ class Flight:
         self.sends += 1
         self.next_send_ms = now_ms + self._pause_ms
         self._pause_ms = min(self._pause_ms * 2, _LONGEST_PAUSE_MS)
+
+    def is_to_be_sent(self, now_ms: int) -> bool:
+        """Whether it is time to send it again; also after the clock went back."""
+        return not 0 < self.next_send_ms - now_ms <= _LONGEST_PAUSE_MS
 
     def vanished(self) -> None:
         """It was seen and is no longer: its fork is gone. It is sent again at once."""

@@ -143,8 +143,20 @@ class Following:
         for witness in self._ground.witnesses:
             told = await self._statuses(witness, [flight for flight, _ in found]) if found else []
             pairs = zip(found, told, strict=True)
-            found = [each for each, status in pairs if status is not None and _same(each[1], status)]
+            found = [each for each, status in pairs if status is not None and self._agree(*each, status)]
         return [flight for flight, _ in found]
+
+    def _agree(self, flight: Flight, one: Status, other: Status) -> bool:
+        """Whether a witness tells the same end, in the same slot. Where it tells another one, nothing is done until
+        they agree."""
+        if other.commitment != "finalized":
+            return False
+        is_same = (one.slot, one.error is None) == (other.slot, other.error is None)
+        if not is_same and not flight.is_disputed:
+            flight.is_disputed = True
+            self._context.counts["disputed"] += 1
+            log.error("a witness tells another end of a release", transaction=str(flight.signature))
+        return is_same
 
     async def _finish(self, flights: Sequence[Flight]) -> None:
         for start in range(0, len(flights), _AT_A_TIME):
@@ -244,7 +256,7 @@ class Following:
             flight
             for flight in flights
             if height <= flight.last_valid_block_height
-            and now_ms >= flight.next_send_ms
+            and flight.is_to_be_sent(now_ms)
             and flight in self._context.flights
         ]
         if late:
@@ -307,12 +319,6 @@ class Following:
             return True
 
         await self._context.each([ending.flight for ending in endings], write)
-
-
-def _same(one: Status, other: Status) -> bool:
-    """The same end, in the same slot."""
-    ends = [(each.commitment, each.slot, each.error is None) for each in (one, other)]
-    return ends[0] == ends[1]
 
 
 def _write_all(page: Page, endings: Sequence[Ending]) -> None:

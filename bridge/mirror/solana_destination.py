@@ -34,7 +34,7 @@ _PUT_OFF_MS: Final = 5_000
 
 class SolanaDestination:
     """A `ports.Destination`. It asks the cluster who has to sign when it is first used. `counts` are transactions,
-    by what became of them: signed, sent, resent, refused, unanswered, final, failed, expired."""
+    by what became of them: signed, sent, resent, refused, unanswered, disputed, final, failed, expired."""
 
     def __init__(self, ground: MirrorGround, accounting: Accounting, receipts: Receipts) -> None:
         self._ground = ground

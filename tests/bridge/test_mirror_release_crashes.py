@@ -52,7 +52,7 @@ async def test_a_death_at_every_step(bench: ReleaseBench, fault: str) -> None:
     crash_at = 0
     survived = False
     while not survived:
-        crash_at += 3 if fault == "none" else 7
+        crash_at += 2 if fault == "none" else 5
         await bench.exits(4)
         await bench.deposit(source)
         if fault in ("drop", "lose"):

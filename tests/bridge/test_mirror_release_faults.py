@@ -207,6 +207,7 @@ async def test_what_a_witness_contradicts_is_not_final(bench: ReleaseBench, sola
         await bench.round(destination)
         await bench.pass_slots()
     assert [each.state for each in await bench.messages()] == [State.DST_SEEN]
+    assert destination.counts["disputed"] == 1
     await bench.until_done(bench.destination(witnesses=[bench.rpc]))
     await bench.check()
     await contradicting.close()
