@@ -117,7 +117,7 @@ class SolanaAudit:
             "it burns tokens" if into is None else "it goes into custody",
         )
         # An account of custody's address is of this mint, whatever an unchecked transfer leaves open.
-        is_mint = one.mint == asset.mint or (one.mint is None and into is not None)
+        is_mint = one.mint == asset.mint or (one.mint is None and one.destination == asset.custody)
         findings.proven(
             is_mint and one.program == asset.token_program, "it is of the mirrored mint", "it is of another mint"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +20,14 @@ from bridge.mirror.message import Message
 from bridge.mirror.receipt import Receipt, read_receipt
 from bridge.mirror.receipts import whole_receipt
 from bridge.mirror.statement import read_statement
-from bridge.mirror.states import Direction, Kind, State
+from bridge.mirror.states import State
 from bridge.records import CONFIG
 from certificates.canonical import canonical
 from overlay.clock import system_now_ms
 from overlay.keys import PrivateKey
 from store.port import Insert
 from store.sqlite import SqliteStore
-from tests.bridge.mirror_kit import UNITS_A_WH, MirrorNode, memo_to
+from tests.bridge.mirror_kit import UNITS_A_WH, MirrorNode, memo_to, stranger
 from tests.overlay.kit import Chain, Clock
 
 ISSUER: Final = PrivateKey.from_int(1001)
@@ -50,34 +51,53 @@ class Played:
 async def play(folder: Path) -> Played:
     """A deposit of two readings, a meter's mint into custody, a deposit without memo that is given back, an exit,
     and an exit to no address that is given back."""
-    store = SqliteStore(folder / "solana.db")
-    cluster = Cluster(store, network="dev", slot_ms=0, now_ms=system_now_ms)
-    await cluster.open()
-    server = SolanaServer(cluster, "127.0.0.1", 0)
-    await server.start()
-    clock = Clock()
-    chain = Chain(folder, clock)
-    await chain.open()
-    node = MirrorNode(chain, cluster, server.rpc_url, SqliteStore(folder / "node.db", cache_mib=4), clock)
-    try:
-        await node.open()
-        return await _played(node, folder)
-    finally:
-        await node.close()
-        await chain.close()
-        await server.stop()
-        await cluster.close()
+    async with _opened(folder) as node:
+        holder = Keypair()
+        await node.mint_readings(holder, [1_000, 2_000])
+        await node.mint_to_custody([700])
+        await node.deposit(holder, 1_500 * UNITS_A_WH, memo_to())
+        await node.until(State.RECEIPTED)
+        await node.deposit(holder, 100 * UNITS_A_WH, None)
+        await node.lock(600, str(Keypair().pubkey()))
+        await node.lock(50, "nobody")
+        return await _ended(node, folder)
 
 
-async def _played(node: MirrorNode, folder: Path) -> Played:
-    holder = Keypair()
-    await node.mint_readings(holder, [1_000, 2_000])
-    await node.mint_to_custody([700])
-    await node.deposit(holder, 1_500 * UNITS_A_WH, memo_to())
-    await node.until(State.RECEIPTED)
-    await node.deposit(holder, 100 * UNITS_A_WH, None)
-    await node.lock(600, str(Keypair().pubkey()))
-    await node.lock(50, "nobody")
+async def play_burns(folder: Path) -> Played:
+    """Where tokens are burned: one burn is for a stranger's key, one names nobody and is given back; and an exit."""
+    async with _opened(folder, mode="burn") as node:
+        holder = Keypair()
+        await node.mint_readings(holder, [1_000, 2_000])
+        await node.burn(holder, 500 * UNITS_A_WH, memo_to(stranger().public.hex()))
+        await node.burn(holder, 900 * UNITS_A_WH, memo_to())
+        await node.until(State.RECEIPTED)
+        await node.burn(holder, 100 * UNITS_A_WH, memo_to("nobody"))
+        await node.lock(800, str(Keypair().pubkey()))
+        return await _ended(node, folder)
+
+
+@asynccontextmanager
+async def _opened(folder: Path, **bridge: Any) -> AsyncIterator[MirrorNode]:
+    async with AsyncExitStack() as stack:
+        store = SqliteStore(folder / "solana.db")
+        cluster = Cluster(store, network="dev", slot_ms=0, now_ms=system_now_ms)
+        await cluster.open()
+        stack.push_async_callback(cluster.close)
+        server = SolanaServer(cluster, "127.0.0.1", 0)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        clock = Clock()
+        chain = Chain(folder, clock)
+        await chain.open()
+        stack.push_async_callback(chain.close)
+        node = MirrorNode(chain, cluster, server.rpc_url, SqliteStore(folder / "node.db", cache_mib=4), clock)
+        await node.open(**bridge)
+        stack.push_async_callback(node.close)
+        yield node
+
+
+async def _ended(node: MirrorNode, folder: Path) -> Played:
+    """Everything has crossed, or is given back, and is in a block."""
     await node.until(State.RECEIPTED, State.HELD)
     await _refund_held(node)
     await node.until(State.RECEIPTED, State.REFUNDED)
@@ -108,8 +128,8 @@ async def _refund_held(node: MirrorNode) -> None:
 
 def _name(message: Message) -> str:
     if message.is_refund:
-        return "deposit given back" if message.direction is Direction.IN else "exit given back"
-    return {Kind.DEPOSIT: "deposit", Kind.AUTOMATIC: "automatic", Kind.EXIT: "exit"}[message.kind]
+        return f"{message.kind} given back"
+    return f"{message.kind}, a stranger's" if "identity" in message.facts else message.kind.value
 
 
 def edited(data: bytes, path: Sequence[str | int], value: Any, *, key: PrivateKey | None = None) -> bytes:

@@ -22,7 +22,7 @@ from bridge.programs.tokens import associated_account
 from certificates.canonical import canonical
 from overlay.keys import PrivateKey
 from overlay.merkle import bump_for, merkle_root
-from tests.bridge.receipts_kit import ISSUER, Played, anew, another, edited, leaves, play
+from tests.bridge.receipts_kit import ISSUER, Played, anew, another, edited, leaves, play, play_burns
 
 NAMES = ("deposit", "automatic", "exit", "deposit given back", "exit given back")
 STRANGER = PrivateKey.from_int(77)
@@ -40,6 +40,11 @@ def trusting(played: Played) -> Trusting:
     return Trusting(read_headers(played.headers), ISSUER.public, ISSUER.public)
 
 
+@pytest.fixture(scope="module")
+def burns(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    return asyncio.run(play_burns(tmp_path_factory.mktemp("burns")))
+
+
 def failures(verdict: Verdict) -> list[str]:
     return [check.text for check in verdict.checks if check.outcome is Outcome.FAILED]
 
@@ -52,6 +57,22 @@ def test_a_receipt_of_the_bridge_is_proven(played: Played, trusting: Trusting, n
     verdict = audited(played.receipts[name], trusting)
     assert failures(verdict) == []
     assert verdict.outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("name", ["burn, a stranger's", "burn", "burn given back", "exit"])
+def test_a_receipt_of_a_bridge_that_burns_is_proven(burns: Played, name: str) -> None:
+    trusting = Trusting(read_headers(burns.headers), ISSUER.public, ISSUER.public)
+    verdict = audited(burns.receipts[name], trusting)
+    assert failures(verdict) == []
+    assert verdict.outcome is Outcome.OK
+    told = [check.text for check in verdict.checks]
+    assert ("it burns tokens" if name.startswith("burn") else "it mints") in told
+    for path, value in _lies(name, burns):
+        if path != ("asset", "mode"):
+            lie = edited(burns.receipts[name], path, value, key=ISSUER)
+            assert audited(lie, trusting).outcome is Outcome.FAILED, (path, value)
+    lie = edited(burns.receipts[name], ("asset", "mode"), "lock", key=ISSUER)
+    assert audited(lie, trusting).outcome is Outcome.FAILED
 
 
 def test_headers_in_a_row_serve_as_well(played: Played) -> None:
