@@ -58,7 +58,7 @@ def make_mirror(
         engine,
         registry,
         bridge_signers(settings),
-        [ClusterClient(url, timeout_secs) for url in settings.bridge.witness_rpc_urls],
+        [ClusterClient(url, timeout_secs, remembered=0) for url in settings.bridge.witness_rpc_urls],
         now_ms,
         primary=primary,
         has_faucet=settings.node.network == "dev",

@@ -1,7 +1,8 @@
 """Who a deposit is for: an account of the registry by its id, or an identity key.
 
 <UUID>            the account of that id; it must be there
-<66 hex digits>   an identity key, a point of the curve: the account's whose key it is, else a stranger's
+<66 hex digits>   an identity key, a point of the curve: the account's whose key it is, else a stranger's; not the
+                  bridge's own, whose certificates nobody would have
 """
 
 from __future__ import annotations
@@ -63,21 +64,27 @@ def parsed(text: str) -> Account | Stranger | Reason:
 
 
 class Recipients:
-    """Looks recipients up in the registry."""
+    """Looks recipients up in the registry. `own` is the bridge's identity key."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, own: bytes) -> None:
         self._reader = reader
+        self._own = own
 
     async def found(self, messages: Sequence[Message]) -> list[Recipient | Reason]:
         """For each message who it is for, or why it cannot be told."""
         wanted = [parsed(message.recipient) for message in messages]
         by_key = await self._of_keys({each.identity for each in wanted if isinstance(each, Stranger)})
-        named = [by_key.get(each.identity, each) if isinstance(each, Stranger) else each for each in wanted]
+        named = [self._named(each, by_key) if isinstance(each, Stranger) else each for each in wanted]
         ids = list({each.account_id for each in named if isinstance(each, Account)})
         accounts = await self._reader.get_many(ACCOUNTS, ids)
         return [
             _checked(each, accounts.get(each.account_id)) if isinstance(each, Account) else each for each in named
         ]
+
+    def _named(self, stranger: Stranger, by_key: Mapping[bytes, Account]) -> Recipient | Reason:
+        if stranger.identity == self._own:
+            return Reason(Hold.RECIPIENT_MALFORMED, "the recipient is the bridge itself")
+        return by_key.get(stranger.identity, stranger)
 
     async def _of_keys(self, identities: set[bytes]) -> dict[bytes, Account]:
         """The accounts of these keys; of several with one key, the one that is first by its id."""

@@ -35,7 +35,7 @@ class SolanaSource:
 
     def __init__(self, ground: MirrorGround) -> None:
         self._ground = ground
-        self._recipients = Recipients(ground.store)
+        self._recipients = Recipients(ground.store, ground.identity)
         genesis = ground.asset.genesis
         self._first = Endpoint("the first endpoint", ground.rpc, genesis, ground.now_ms)
         self._witnesses = Witnesses(ground.witnesses, genesis, ground.now_ms)

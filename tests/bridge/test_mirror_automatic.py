@@ -10,6 +10,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from api.solana.server import SolanaServer
+from bridge.audit import check_readings
 from bridge.cluster.cluster import Cluster
 from bridge.meters.directory import MeterDirectory
 from bridge.meters.intake import Intake
@@ -85,6 +86,7 @@ async def test_its_readings_become_certificates_of_its_account(node: MirrorNode,
     assert {row["account_id"] for row in certificates} == {ACCOUNT}
     assert sum(row["quantity_wh"] for row in certificates if row["live"]) == 3_000
     assert await node.custody() == 3_000 * 10**6
+    assert await check_readings(node.store) == []
     assert await node.wallet_balance(Pubkey.from_string(MIRRORED.wallet)) == 0
     assert await node.wallet_balance(Pubkey.from_string(PLAIN.wallet)) == 2_000_001_000
 

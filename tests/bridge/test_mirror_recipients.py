@@ -18,6 +18,7 @@ from tests.energytag.kit import ACCOUNT, OTHER_ACCOUNT, account_row
 
 KEY = PrivateKey.from_int(7).public
 OTHERS_KEY = PrivateKey.from_int(8).public
+BRIDGES_KEY = PrivateKey.from_int(9).public
 GONE = "0b7cdd5c-2b0c-4d0e-9d1b-6f6f8a3d9dff"
 LATER = "0b7cdd5c-2b0c-4d0e-9d1b-6f6f8a3d9d13"
 
@@ -34,7 +35,7 @@ async def recipients(tmp_path: Path) -> AsyncIterator[Recipients]:
         account_row(GONE, identity_key=None, deleted=1),
     ]
     await store.commit([Put(ACCOUNTS, row) for row in rows])
-    yield Recipients(store)
+    yield Recipients(store, BRIDGES_KEY)
     await store.close()
 
 
@@ -60,6 +61,7 @@ def message(recipient: str) -> Message:
         (KEY.hex(), Account(OTHER_ACCOUNT)),
         (KEY.hex().upper(), Account(OTHER_ACCOUNT)),
         (OTHERS_KEY.hex(), Stranger(OTHERS_KEY)),
+        (BRIDGES_KEY.hex(), Hold.RECIPIENT_MALFORMED),
         (GONE, Hold.RECIPIENT_UNKNOWN),
         ("0b7cdd5c-2b0c-4d0e-9d1b-000000000000", Hold.RECIPIENT_UNKNOWN),
         ("", Hold.RECIPIENT_MALFORMED),
