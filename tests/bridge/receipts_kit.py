@@ -64,7 +64,7 @@ async def play(folder: Path) -> Played:
 
 
 async def play_burns(folder: Path) -> Played:
-    """Where tokens are burned: one burn is for a stranger's key, one names nobody and is given back; and an exit."""
+    """Where tokens are burned: a burn for a stranger's key, one that names nobody and is given back, an exit."""
     async with _opened(folder, mode="burn") as node:
         holder = Keypair()
         await node.mint_readings(holder, [1_000, 2_000])

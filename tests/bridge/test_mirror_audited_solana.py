@@ -13,6 +13,7 @@ from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
+from solders.system_program import AllocateWithSeedParams, allocate_with_seed
 from solders.transaction import VersionedTransaction
 from spl.memo.constants import MEMO_PROGRAM_ID
 from spl.token.constants import TOKEN_PROGRAM_ID
@@ -220,8 +221,6 @@ def _released(*instructions: Instruction, base: Pubkey | None = None, units: int
 
 
 def _allocation(message_id: bytes = bytes(32), base: Pubkey | None = None) -> Instruction:
-    from solders.system_program import AllocateWithSeedParams, allocate_with_seed
-
     base = base or PAYER.pubkey()
     seed, address = crossing_marker(GENESIS, MINT, base, message_id)
     return allocate_with_seed(
