@@ -6,7 +6,9 @@ lease collide on the states of readings and messages, and on the guards on the c
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, Protocol
 from uuid import uuid4
 
@@ -62,7 +64,8 @@ class _Held:
 
 
 class StoredLease:
-    """The lease of a store. A holder that does not renew it within `TERM_MS` loses it to whoever asks next."""
+    """The lease of a store. A holder that does not renew it within `TERM_MS` loses it to whoever asks next: by the
+    time that the row tells, or by what the one who asks has waited for it to change, whatever either clock says."""
 
     def __init__(self, store: Store, now_ms: NowMs, holder: str | None = None, *, name: str = NAME) -> None:
         self._store = store
@@ -70,21 +73,33 @@ class StoredLease:
         self._now_ms = now_ms
         self._holder = holder or str(uuid4())
         self._held: _Held | None = None
+        self._watched: tuple[_Held, float] | None = None
+        # One at a time: of two that renew at once, one would find that the row has changed, and think it lost.
+        self._turn = asyncio.Lock()
 
     @property
     def term(self) -> int | None:
         return None if self._held is None else self._held.fence
 
     async def hold(self) -> bool:
-        now_ms = self._now_ms()
-        if self._held is not None and now_ms < self._held.until_ms - TERM_MS * 2 // 3:
-            return True
-        row = await self._store.get(LEASES, self._name)
-        left_ms = 0 if row is None else row["until_ms"] - now_ms
-        if row is not None and row["holder"] != self._holder and 0 < left_ms <= TERM_MS + MOST_SKEW_MS:
-            self._held = None
+        async with self._turn:
+            now_ms = self._now_ms()
+            if self._held is not None and 0 < self._held.until_ms - now_ms - TERM_MS * 2 // 3 <= TERM_MS:
+                return True
+            row = await self._store.get(LEASES, self._name)
+            if row is not None and row["holder"] != self._holder and self._binds(row, now_ms):
+                self._held = None
+                return False
+            return await self._take(row, now_ms)
+
+    def _binds(self, row: Document, now_ms: int) -> bool:
+        """Whether another one's term is to be waited for."""
+        if not 0 < row["until_ms"] - now_ms <= TERM_MS + MOST_SKEW_MS:
             return False
-        return await self._take(row, now_ms)
+        seen = _Held(row["fence"], row["until_ms"])
+        if self._watched is None or self._watched[0] != seen:
+            self._watched = seen, monotonic()
+        return (monotonic() - self._watched[1]) * 1000 < TERM_MS
 
     async def _take(self, row: Document | None, now_ms: int) -> bool:
         """Write the next term; whoever is second finds that the row has changed."""

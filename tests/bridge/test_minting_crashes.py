@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,35 @@ async def test_a_holder_that_was_fenced_out_stores_nothing(mint: Mint) -> None:
     await mint.until_minted(mint.minter())
     assert set(await mint.states(keys)) == {"minted"}
     await mint.check()
+
+
+async def test_a_holder_that_renews_from_several_places_at_once_keeps_its_lease(mint: Mint) -> None:
+    lease = StoredLease(mint.store, mint.clock)
+    assert await lease.hold()
+    term = lease.term
+    for _ in range(5):
+        mint.clock.now_ms += TERM_MS // 2
+        assert all(await asyncio.gather(*(lease.hold() for _ in range(8))))
+        assert lease.term == term
+
+
+async def test_a_clock_that_goes_back_does_not_keep_its_holder_from_renewing(mint: Mint) -> None:
+    lease = StoredLease(mint.store, mint.clock)
+    assert await lease.hold()
+    mint.clock.now_ms -= 120_000
+    assert await lease.hold()
+    row = await mint.store.get(LEASES, NAME)
+    assert row is not None and row["until_ms"] == mint.clock.now_ms + TERM_MS
+
+
+async def test_who_waits_goes_by_what_it_sees_whatever_the_holders_clock_says(
+    mint: Mint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, waiting = (StoredLease(mint.store, mint.clock) for _ in range(2))
+    mint.clock.now_ms += 240_000
+    assert await gone.hold()
+    mint.clock.now_ms -= 240_000
+    assert not await waiting.hold()
+    now_secs = time.monotonic()
+    monkeypatch.setattr("bridge.minting.lease.monotonic", lambda: now_secs + TERM_MS / 1000)
+    assert await waiting.hold()
