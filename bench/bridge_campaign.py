@@ -24,7 +24,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -111,6 +111,7 @@ class Campaign:
         await self.bridges[0].start()
         await self.rogue.fund_bridge()
         await self.households.settle_in()
+        self.terms = replace(self.terms, account=self.households.account_id)
         await self.households.measure(self.plan.messages // 4)
         await self._until(self._some_certificates, "no certificates came")
         await self.bridges[0].stop()

@@ -35,7 +35,8 @@ _PREFIX: Final = "gwx1:"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a campaign's bridge is known by. `identity` is its key on BSV, 33 B; `base` that of its markers."""
+    """What a campaign's bridge is known by. `identity` is its key on BSV, 33 B; `base` that of its markers;
+    `account` that of its mirrored meters."""
 
     mint: str
     custody: str
@@ -43,6 +44,7 @@ class Terms:
     identity: bytes
     solana_genesis: bytes
     bsv_genesis: bytes
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +180,8 @@ def _deposits(transaction: dict[str, Any], terms: Terms) -> Iterator[Deposit]:
             continue
         units = int.from_bytes(data[1:9], "little")
         event = b58decode(signature) + b"".join(part.to_bytes(2, "big") for part in path)
-        # What is minted straight into custody was told of by nobody: it has no recipient.
-        recipient = "" if source is None else (memo or "")
+        # What is minted straight into custody is for the account of the meter, whatever a memo says.
+        recipient = terms.account if source is None else (memo or "")
         parts = (terms.solana_genesis, b58decode(terms.mint), event, terms.bsv_genesis, recipient.encode())
         yield Deposit(message_id(parts, units), signature, units, source, memo)
 

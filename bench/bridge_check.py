@@ -76,7 +76,7 @@ class Verdict:
 def marker_address(terms: Terms, crossing: bytes) -> str:
     """Where the marker of a crossing is; the rule of the bridge's contract."""
     digest = sha256(
-        b"gwx1 message" + terms.solana_genesis + bytes(Pubkey.from_string(terms.mint)) + crossing
+        b"gwx1 crossing" + terms.solana_genesis + bytes(Pubkey.from_string(terms.mint)) + crossing
     ).digest()
     seed = b58encode(digest[:16]).decode()
     base, owner = Pubkey.from_string(terms.base), Pubkey.from_string(MEMO_PROGRAM)

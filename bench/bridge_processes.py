@@ -151,10 +151,10 @@ class Fate:
             step = self._draw()
             times = self.chance.choice((1, 1, 2, 5))
             await bridge.start(None if step is None else f"{step}:{times}", self._clock())
-            await bridge.die(step, self.chance.uniform(1, 8) if step is None else self.chance.uniform(6, 12))
+            await bridge.die(step, self.chance.uniform(1, 10) if step is None else self.chance.uniform(12, 20))
 
     def _draw(self) -> str | None:
-        if self.chance.random() < 0.2:
+        if self.chance.random() < 0.15:
             return None
         if not self._deck:
             self._deck = list(_STEPS)
@@ -163,7 +163,7 @@ class Fate:
 
     def _clock(self) -> tuple[int, int]:
         """Mostly right; sometimes minutes off, and sometimes it jumps, either way."""
-        off_ms = self.chance.choice((0, 0, 0, -90_000, 90_000, 240_000))
+        off_ms = self.chance.choice((0, 0, 0, -90_000, 90_000))
         return off_ms, self.chance.choice((0, 0, 0, -120_000, 120_000))
 
 
