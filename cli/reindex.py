@@ -8,10 +8,12 @@ from typing import Final
 
 from rich.console import Console
 
+from api.node import node_lookup_services
 from cli.progress import bar
 from cli.stored import keyring_of, opened_store
 from config.errors import ErrorCode, NotFound
 from config.logging import configure_logging
+from config.secrets import node_key_path
 from config.settings import Settings
 from energytag.rebuild import rebuild
 from lookup.hosted import hosted_lookup_services
@@ -28,7 +30,7 @@ def run(settings: Settings, service: str | None) -> None:
 
 
 async def _rebuild(settings: Settings, name: str | None) -> None:
-    services = hosted_lookup_services(settings)
+    services = _hosted(settings)
     with_registry = settings.registry.enabled and name in (None, REGISTRY)
     chosen = [] if name == REGISTRY and with_registry else _chosen(services, name)
     console = Console()
@@ -43,6 +45,13 @@ async def _rebuild(settings: Settings, name: str | None) -> None:
             with bar(REGISTRY, console) as move:
                 certificates = await rebuild(store, keyring, move)
             console.print(f"{REGISTRY}: rebuilt from its log and {certificates} certificates")
+
+
+def _hosted(settings: Settings) -> list[LookupService]:
+    """The node's services; that of its bridge, which knows exits by the node's key, where the key is."""
+    if settings.mirrors and node_key_path(settings).exists():
+        return node_lookup_services(settings, keyring_of(settings).identity)
+    return hosted_lookup_services(settings)
 
 
 def _chosen(services: Sequence[LookupService], name: str | None) -> list[LookupService]:
