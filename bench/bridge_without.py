@@ -10,7 +10,7 @@ from solders.system_program import ID as SYSTEM_PROGRAM_ID
 from bridge.mirror import accounting, ledger, release_context
 from bridge.mirror.book import Page
 from bridge.mirror.message import Message
-from bridge.mirror.outstanding import Answer, Outstanding, Taken
+from bridge.mirror.outstanding import Outstanding, Refusal
 from bridge.programs.attribution import explained
 from bridge.programs.instructions import Kind
 from bridge.programs.mode import Facts
@@ -49,8 +49,8 @@ class Unmarked(Release):
 class Unaccounted(Outstanding):
     """Believes what a certificate's origin says."""
 
-    async def take(self, leaving: Message, origin: Message | None, page: Page) -> Answer:
-        return Taken()
+    async def against(self, leaving: Message, origin: Message | None, page: Page) -> Refusal | None:
+        return None
 
 
 def _unrefused(self: ledger.Ledger, change: ledger.Change) -> ledger.Ledger:

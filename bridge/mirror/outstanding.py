@@ -22,7 +22,7 @@ _TO_BE_RECEIPTED: Final = (*ON_ITS_WAY, State.DST_FINAL)
 
 @dataclass(frozen=True, slots=True)
 class Overdrawn:
-    """Why the books refuse an leaving."""
+    """Why the books refuse an exit."""
 
     text: str
 
