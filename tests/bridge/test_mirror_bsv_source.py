@@ -111,6 +111,16 @@ async def test_who_sleeps_is_not_looked_at_until_its_block_has_come(exits: Exits
     assert await exits.source.wake() == 1
 
 
+async def test_a_clock_that_is_set_back_delays_nobody(exits: Exits) -> None:
+    await exits.lock()
+    await exits.round()
+    exits.clock.now_ms -= 86_400_000
+    for _ in range(CONFIRMATIONS):
+        await exits.mine()
+        await exits.round()
+    assert (await exits.message()).state is State.VALIDATED
+
+
 async def test_a_sleeper_of_an_earlier_process_is_woken_at_the_start(exits: Exits) -> None:
     await exits.lock()
     await exits.mine()
