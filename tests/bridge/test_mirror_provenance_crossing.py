@@ -18,15 +18,19 @@ from bridge.mirror.states import Hold, State
 from bridge.records import READINGS
 from energytag.actions import Kind as ActionKind
 from energytag.audit import check_registry
+from energytag.intervals import is_bridges
 from energytag.models.common import moment_of_ms
-from energytag.records import DEVICES
+from energytag.rebuild import rebuild
+from energytag.records import DEVICES, INTERVALS
 from lookup.doubles import doubles_of
 from lookup.records import CERTIFICATES
+from overlay.chain import Broadcast, TxStatus
 from store.pages import every
 from store.port import Delete, Find, Put
 from store.sqlite import SqliteStore
 from tests.bridge.mirror_kit import UNITS_A_WH, MirrorNode, memo_to
 from tests.energytag.kit import DEVICE
+from tests.energytag.test_rebuild import World
 from tests.overlay.kit import Chain, Clock
 
 ENDS = (State.RECEIPTED, State.REFUNDED, State.HELD)
@@ -75,7 +79,8 @@ async def deposited(node: MirrorNode, holder: Keypair, wh: int) -> Message:
 
 async def refund(node: MirrorNode, message: Message) -> None:
     """Given back, to the end."""
-    await node.mirror.desk.ask("refund", {"message": message.id.hex(), "reason": "a test"}, "a test", wait_secs=0)
+    arguments = {"message": message.id.hex(), "reason": "a test"}
+    await node.mirror.desk.ask("refund", arguments, "a test", wait_secs=0)
     await node.parts.operating.round()
     await node.until(*ENDS)
     row = await node.store.get(MESSAGES, message.id)
@@ -183,4 +188,38 @@ async def test_an_automatic_message_that_is_refunded_gives_its_lot_to_whoever_ha
     await node.store.commit([Put(DEVICES, device)])
     await refund(node, message)
     assert [row["_id"] for row in await every(node.store, LOTS, Find("free"))] == [reading.hex()]
+    await is_sound(node)
+
+
+async def test_parts_of_an_interval_are_issued_on_after_a_rebuild(node: MirrorNode) -> None:
+    await World(node.registry).populate()
+    holder = Keypair()
+    (reading,) = await node.mint_readings(holder, [100])
+    await deposited(node, holder, 30)
+    await node.registry.registry.stop()
+    await rebuild(node.store, node.registry.keyring)
+    await node.registry.registry.start()
+    await deposited(node, holder, 70)
+    assert await live(node) == {(await starts(node, [reading]))[0]: 100}
+    await is_sound(node)
+
+
+async def test_a_certificate_that_the_network_refused_leaves_the_interval_the_bridges(node: MirrorNode) -> None:
+    holder = Keypair()
+    (reading,) = await node.mint_readings(holder, [100])
+    await node.deposit(holder, 60 * UNITS_A_WH, memo_to())
+    await node.watching.catch_up()
+    for lane in node.parts.lanes:
+        await lane.round()
+    (message,) = await node.messages()
+    assert message.destination_tx is not None
+    told = Broadcast(message.destination_tx, TxStatus.REJECTED, "told so")
+    assert await node.registry.node.engine.proofs.ingest(told)
+    await node.registry.registry.undoing.work()
+    (guard,) = await every(node.store, INTERVALS, Find())
+    assert is_bridges(guard)
+    await node.until(State.HELD)
+    assert await live(node) == {}
+    (lot,) = await every(node.store, LOTS, Find())
+    assert (lot["reading"], lot["left"]) == (reading, 40 * UNITS_A_WH), "its part is kept for it"
     await is_sound(node)
