@@ -11,7 +11,7 @@ from typing import Final
 
 from solders.signature import Signature
 
-from bridge.mirror.arrivals import arrivals
+from bridge.mirror.arrivals import Arrival, arrivals
 from bridge.mirror.book import Page
 from bridge.mirror.endpoint import Endpoint
 from bridge.mirror.ground import MirrorGround
@@ -83,7 +83,7 @@ class SolanaSource:
             for message in messages:
                 page.move(message, State.SRC_FINAL, final_ms=message.created_ms)
             return
-        opinions = await self._opinions(messages, _PATIENCE_SECS)
+        opinions = await self._opinions(messages, _PATIENCE_SECS) if messages else {}
         for message in messages:
             _settled(message, opinions[message.id], page)
 
@@ -98,17 +98,11 @@ class SolanaSource:
             if seen is not None
         }
         opinions = await self._witnesses.opinions(questions, patience_secs)
-        return {message.id: self._opinion(message, told.get(_signature(message)), opinions) for message in messages}
+        brought = {each.event: each for question in questions.values() for each in self._brought(question.told)}
+        return {message.id: _opinion(message, brought, opinions) for message in messages}
 
-    def _opinion(
-        self, message: Message, seen: SeenTransaction | None, opinions: Mapping[Signature, Opinion]
-    ) -> Opinion:
-        if seen is None:
-            return Opinion(Verdict.WAIT, "the first endpoint does not tell")
-        known = [(each.event, each.units) for each in arrivals(seen, self._ground.asset)]
-        if (message.source_event, message.units) not in known:
-            return Opinion(Verdict.DISPUTED, "the first endpoint tells otherwise than when it was read")
-        return opinions[seen.signature]
+    def _brought(self, seen: SeenTransaction) -> list[Arrival]:
+        return arrivals(seen, self._ground.asset)
 
     async def check_still_final(self, messages: Sequence[Message], page: Page) -> list[Message]:
         """All of them: what is finalized on Solana stays."""
@@ -159,6 +153,23 @@ def _signature(message: Message) -> Signature:
 def _facts(row: Document) -> dict[str, object]:
     same = ("slot", "block_time", "memos", "source", "authority")
     return {**{name: row[name] for name in same}, "readings": [key.hex() for key in row["readings"]]}
+
+
+def _opinion(message: Message, brought: Mapping[bytes, Arrival], opinions: Mapping[Signature, Opinion]) -> Opinion:
+    """The witnesses' word of the transaction, where that is still what the message was made of."""
+    opinion = opinions.get(_signature(message))
+    if opinion is None:
+        return Opinion(Verdict.WAIT, "the first endpoint does not tell")
+    arrival = brought.get(message.source_event)
+    if arrival is None or not _is_of(message, arrival):
+        return Opinion(Verdict.DISPUTED, "the first endpoint tells otherwise than when it was read")
+    return opinion
+
+
+def _is_of(message: Message, arrival: Arrival) -> bool:
+    source = None if arrival.source is None else str(arrival.source)
+    stated = (message.units, list(message.facts["memos"]), message.facts["source"], message.facts["authority"])
+    return stated == (arrival.units, list(arrival.memos), source, str(arrival.authority))
 
 
 def _settled(message: Message, opinion: Opinion, page: Page) -> None:

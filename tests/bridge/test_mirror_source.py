@@ -402,13 +402,23 @@ async def test_a_witness_that_is_down_stops_nothing_else(watched: Bridge) -> Non
     assert [each.state for each in await watched.messages()] == [State.VALIDATED] * 2
 
 
-async def test_a_first_endpoint_that_told_otherwise_before_is_found_out(watched: Bridge) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"units": 1000 * WH},
+        {"memos": [f"gwx1:{OTHER_ACCOUNT}"], "recipient": OTHER_ACCOUNT},
+        {"source": str(ALICE.pubkey())},
+    ],
+)
+async def test_a_first_endpoint_that_told_otherwise_before_is_found_out(
+    watched: Bridge, told: dict[str, Any]
+) -> None:
     """What it told when the chain was read does not follow from what it, and the witness, tell now."""
     await watched.deposit(WH, f"gwx1:{ACCOUNT}")
     await watched.cluster.advance(FINAL_SLOTS)
     await watched.processor.catch_up()
     (row,) = await every(watched.store, INBOX, Find())
-    await watched.store.commit([Patch(INBOX, row["_id"], {"units": 1000 * WH})])
+    await watched.store.commit([Patch(INBOX, row["_id"], told)])
     await watched.lane.round()
     message = await watched.message()
     assert message.reason is not None
