@@ -143,7 +143,7 @@ async def test_the_lot_and_the_message_come_in_one_commit(mint: Mint) -> None:
     (seen,) = await minted(mint)
     writes = await Arrivals(asset(mint.mode.mint), mint.store, mint.clock).on_final(seen)
     written = {write.collection.name: write.document for write in writes}  # type: ignore[union-attr]
-    assert set(written) == {"bridge_inbox", "bridge_lots"}
+    assert {"bridge_inbox", "bridge_lots"} <= set(written)
     assert written["bridge_inbox"]["readings"] == [written["bridge_lots"]["reading"]] == [own]
 
 
