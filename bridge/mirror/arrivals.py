@@ -22,6 +22,7 @@ from bridge.mirror.lots import lots_of
 from bridge.mirror.memos import bridge_memos, recipient_in, speaking_for
 from bridge.mirror.message import solana_event
 from bridge.mirror.records import INBOX
+from bridge.mirror.sources import source_write
 from bridge.mirror.states import Direction, Kind
 from bridge.programs import instructions
 from bridge.programs.instructions import TokenInstruction
@@ -88,7 +89,10 @@ class Arrivals:
         found = arrivals(seen, self._asset)
         own = await self._readings(seen) if any(each.source is None for each in found) else {}
         rows = [self._row(each, seen, own.get(each.index)) for each in found]
-        return [*(Insert(INBOX, row, keep=True) for row in rows), *await lots_of(seen, self._asset, self._store)]
+        writes: list[Write] = [Insert(INBOX, row, keep=True) for row in rows]
+        if rows:
+            writes.append(source_write(seen))
+        return [*writes, *await lots_of(seen, self._asset, self._store)]
 
     async def _readings(self, seen: SeenTransaction) -> dict[int, Document]:
         """The readings that our own transaction minted into custody, by the index of their mints. A reading that

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
 
 import orjson
 
@@ -25,7 +24,6 @@ from bridge.mirror.message import Message
 from bridge.mirror.records import MESSAGES, RECEIPTS
 from bridge.mirror.statement import read_statement
 from bridge.mirror.states import ENDED, State
-from certificates.canonical import canonical
 from config.errors import MetawattError
 from overlay.keys import verify_for_anyone
 from store.pages import pages
@@ -115,14 +113,12 @@ def _receipt(receipt: Document, row: Document | None) -> list[str]:
     if row is None:
         return [f"{name} is of no message that is here"]
     try:
-        told: dict[str, Any] = orjson.loads(receipt["receipt"])
-        signature = bytes.fromhex(told.pop("signature"))
-        statement = read_statement(told)
+        statement = read_statement(orjson.loads(receipt["receipt"]))
     except (KeyError, TypeError, ValueError, MetawattError) as error:
         return [f"{name} cannot be read: {error}"]
-    digest = sha256(canonical(told)).digest()
+    digest, key_id = sha256(receipt["receipt"]).digest(), statement.message.id.hex()
     faults = []
-    if not verify_for_anyone(signature, digest, statement.bridge, RECEIPT_PROTOCOL, statement.message.id.hex()):
+    if not verify_for_anyone(receipt["signature"], digest, statement.bridge, RECEIPT_PROTOCOL, key_id):
         faults.append(f"{name} is not signed by the bridge")
     if (statement.message.id, statement.message.source_event) != (row["_id"], row["source_event"]):
         faults.append(f"{name} is about another one")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import orjson
 from solders.pubkey import Pubkey
@@ -25,7 +24,6 @@ from bridge.mirror.sources import Found, Sources
 from bridge.mirror.statement import BsvLeg, Leg, LogStep, Marker, SolanaLeg, Statement, read_statement
 from bridge.mirror.states import Direction, State
 from bridge.programs.release import crossing_marker
-from certificates.canonical import canonical
 from config.errors import Internal
 from energytag.ground import RegistryGround
 from energytag.proofs import proofs_of
@@ -48,7 +46,7 @@ class ReceiptWriter:
     def __init__(self, ground: MirrorGround) -> None:
         self._ground = ground
         self._log = Logged(ground.store)
-        self._sources = Sources(ground.rpc)
+        self._sources = Sources(ground.store, ground.rpc)
 
     async def write(self, message: Message) -> Write:
         """The receipt of a message that is DST_FINAL. Raises `Unavailable` when the cluster does not tell of a
@@ -58,11 +56,10 @@ class ReceiptWriter:
         statement = self._statement(message, legs, steps)
         if statement.computed_id() != message.id:
             raise Internal(f"message {message.id.hex()} is not of the parts that its receipt states")
-        keyring = self._ground.registry.ground.keyring
-        signature = keyring.sign_receipt(message.id.hex(), statement.text())
-        text = canonical({**statement.told(), "signature": signature.hex()})
+        text = statement.text()
+        signature = self._ground.registry.ground.keyring.sign_receipt(message.id.hex(), text)
         raws = [[name, raw] for name, raw in legs.raws.items()]
-        return Insert(RECEIPTS, {"_id": message.id, "receipt": text, "solana": raws})
+        return Insert(RECEIPTS, {"_id": message.id, "receipt": text, "signature": signature, "solana": raws})
 
     def _statement(self, message: Message, legs: _Legs, steps: tuple[LogStep, ...]) -> Statement:
         ground = self._ground
@@ -135,15 +132,13 @@ async def whole_receipt(ground: RegistryGround, message_id: bytes) -> bytes | No
     row = await ground.store.get(RECEIPTS, message_id)
     if row is None:
         return None
-    told: dict[str, Any] = orjson.loads(row["receipt"])
-    signature = bytes.fromhex(told.pop("signature"))
-    statement = read_statement(told)
+    statement = read_statement(orjson.loads(row["receipt"]))
     completion = await _completion(ground, message_id)
     txids = [leg.txid for leg in (statement.source, statement.destination) if isinstance(leg, BsvLeg)]
     if completion is not None:
         txids.append(completion)
     proofs = await _bsv_proofs(ground, txids)
-    return Receipt(statement, signature, dict(row["solana"]), proofs, completion).document()
+    return Receipt(statement, row["signature"], dict(row["solana"]), proofs, completion).document()
 
 
 async def _completion(ground: RegistryGround, message_id: bytes) -> bytes | None:

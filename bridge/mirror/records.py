@@ -5,6 +5,7 @@
     lots        reading, exit  energy that came to tokens: of which reading, and how much of it is still a token
     releases    signature      Solana transactions, stored before they are sent
     issues      txid           BSV transactions of the bridge's own, until they are final
+    sources     signature      Solana transactions that tokens came by
     receipts    message id     the proof of a crossing that ended
     audit       number         the hash-chained log
     outstanding message id     how much of an incoming message is on BSV
@@ -101,9 +102,13 @@ ISSUES: Final = Collection(
 """Key: the txid as on the wire. `messages`, `purpose` (issue, refund, complete); `open_ms` until
 it is final, or evicted, and so long `stage` (`bsv_following.Stage`) and the `height` of its block."""
 
+SOURCES: Final = Collection("bridge_sources", key="bytes")
+"""Transactions on Solana that tokens came by, for receipts: a cluster forgets them. Key: the signature; `raw`,
+`loaded` (accounts from lookup tables, 32 B each), `slot`. Written with the rows of the inbox."""
+
 RECEIPTS: Final = Collection("bridge_receipts", key="bytes", fields={})
-"""`receipt`: the signed statement, canonical JSON; `solana`: [signature, raw bytes] of each transaction there.
-`receipts.whole_receipt` puts in the proofs of BSV, and gives what is handed out."""
+"""`receipt`: the statement, canonical JSON; `signature` (DER) of it; `solana`: [signature, raw bytes] of each
+transaction there. `receipts.whole_receipt` puts in the proofs of BSV, and gives what is handed out."""
 
 AUDIT: Final = Collection("bridge_audit", key="int", clustered=True)
 """`book.entry_bytes`: `text` (canonical JSON), `hash` (32 B)."""
@@ -126,6 +131,7 @@ MIRROR_COLLECTIONS: Final = (
     LOTS,
     RELEASES,
     ISSUES,
+    SOURCES,
     RECEIPTS,
     AUDIT,
     OUTSTANDING,
