@@ -43,8 +43,8 @@ UNDONE: Final = Collection(
 evicted, `spent` the outpoints that it spent, `issued` what it issued: [issuance id, key in `INTERVALS`, first and
 last number, end (epoch ms)], `imported` what it issued for imports: [issuance id, that of the source, first number,
 last number], `bridged` the bridge's intervals among those of `issued` ([key in `INTERVALS`, end]), which stay the
-bridge's, and `withdrawn` the issuances that its notices are about. A coin for fees that is live again may give
-an issuance id once more, so an issuance is known by its numbers, too."""
+bridge's, and `withdrawn` the issuances that its notices are about. `raw` are its bytes, when it issued something. A
+coin for fees that is live again may give an issuance id once more, so an issuance is known by its numbers, too."""
 
 _AT_ONCE: Final = 20
 
@@ -83,6 +83,7 @@ class Undoing:
             "bridged": [_bridged(each) for each in tokens if each.origin is not None],
             "imported": [_imported(each) for each in tokens if ATTRIBUTE in each.bundle.attributes],
             "withdrawn": sorted({each.issuance_id for each in contents if isinstance(each, Withdrawal)}),
+            "raw": transaction.raw if tokens else None,
         }
         return (Put(UNDONE, row),)
 

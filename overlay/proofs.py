@@ -172,6 +172,11 @@ class ProofKeeper:
 
     # Asking
 
+    async def ask(self, txid: bytes) -> Broadcast | None:
+        """What the network says of a transaction, one that is not here as well; None when it does not know it, or
+        nobody can be asked. Raises `Unavailable`."""
+        return await self._broadcaster.status(txid) if self._broadcaster is not None else None
+
     async def refresh(self, limit: int | None = None) -> dict[str, int]:
         """Ask for the proofs of unproven transactions, and evict those that are too old.
 

@@ -30,6 +30,7 @@ from overlay.records import SPENDS
 from store.port import Document, Patch, Write
 
 _PUT_OFF_MS: Final = 5_000
+_AGAIN_MS: Final = 60_000
 
 log = structlog.get_logger("metawatt.mirror")
 
@@ -63,8 +64,9 @@ class Completing:
     async def again(self, rows: Sequence[Document]) -> None:
         """Withdraw once more what evicted transactions, rows of `ISSUES`, had withdrawn: their messages have ended,
         and stay so. The coins that they spent are the bridge's, so the old transaction and the new one exclude
-        each other."""
-        for row in rows:
+        each other. Each is tried again after a while, since the network may go on refusing."""
+        long_ago = self._ground.now_ms() - _AGAIN_MS
+        for row in (each for each in rows if each["open_ms"] <= long_ago):
             found = await self._ground.store.get_many(MESSAGES, row["messages"])
             messages = [Message.read(each) for each in found.values()]
             spends = await self._ground.store.get_many(SPENDS, [each.source_event for each in messages])

@@ -6,8 +6,8 @@ certificates of one message must never live beside each other, so a message is i
     - when no old transaction can be mined any more: another one that spends a coin of its is deep in the chain; or
     - by a transaction that spends a coin of the old one's, so that the chain takes one of the two.
 
-Until then it waits. A transaction that came back is taken up as it is. A refund spends the locked certificate
-again, and so needs no such care.
+Until then it waits. A transaction that came back, or that the network has after all, is taken up as it is. A refund
+spends the locked certificate again, and so needs no such care.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from bridge.mirror.message import Message
 from bridge.mirror.origin import read_origin
 from bridge.mirror.posting import SIGNED
 from bridge.mirror.records import ISSUES
+from bridge.mirror.reviving import Reviving
 from bridge.mirror.states import Direction, Hold, State
 from certificates.token import Token
+from energytag.rebuild_overlay import OverlayPass
 from overlay.records import load_raws
-from overlay.transaction import Transaction
+from overlay.transaction import Transaction, outpoint
 from store.port import Patch
 from topics.certificates import read_script
 
 _PUT_OFF_MS: Final = 10_000
+_SETTLED: Final = (Fate.BACK, Fate.DEAD)
 
 log = structlog.get_logger("metawatt.mirror")
 
@@ -42,7 +45,9 @@ class Earlier:
     def __init__(self, ground: MirrorGround) -> None:
         self._ground = ground
         self._store = ground.store
+        self._keyring = ground.registry.ground.keyring
         self._fates = Fates(ground)
+        self._reviving = Reviving(ground)
 
     async def settle(self, messages: Sequence[Message]) -> tuple[list[Message], dict[bytes, frozenset[bytes]]]:
         """Those that a transaction may be made for now, and the coins for fees that it must spend, by the message's
@@ -50,7 +55,7 @@ class Earlier:
         again = [each for each in messages if each.destination_tx is not None]
         if not again:
             return list(messages), {}
-        attempts = await self.attempts(again)
+        attempts = await self._attempts_now(again)
         clear = [each for each in messages if _is_clear(each, attempts.get(each.id, ()))]
         spending = {
             each.id: coins for each in again if (coins := _contested(attempts[each.id])) and _must_contest(each)
@@ -75,6 +80,12 @@ class Earlier:
         fates = await self._fates.of(txid for known in txids.values() for txid in known)
         return {id_: [fates[txid] for txid in known] for id_, known in txids.items()}
 
+    async def _attempts_now(self, messages: Sequence[Message]) -> dict[bytes, list[Attempt]]:
+        """`attempts`, when those that the network has are admitted again."""
+        attempts = await self.attempts(messages)
+        alive = {each.txid for known in attempts.values() for each in known if each.fate not in _SETTLED}
+        return await self.attempts(messages) if await self._reviving.revive(alive) else attempts
+
     async def _leave(self, message: Message, attempts: Sequence[Attempt], page: Page) -> None:
         """A message that no transaction is made for now."""
         back = next((each for each in attempts if each.fate is Fate.BACK), None)
@@ -91,9 +102,12 @@ class Earlier:
 
     async def _take_up(self, message: Message, txid: bytes, page: Page) -> None:
         """The message goes on with a transaction of before."""
-        facts = {} if message.is_refund else {"issuances": await self._issuances(message, txid)}
+        issued = [] if message.is_refund else await self._issuances(message, txid)
+        facts = {"issuances": issued} if issued else {}
         page.move(message, State.DST_SIGNED, due_ms=None, facts=facts, destination_tx=txid)
         page.write(Patch(ISSUES, txid, {"open_ms": page.now_ms, "stage": SIGNED, "height": None}))
+        held_again = OverlayPass(self._store, self._keyring).held_again
+        page.write(*await held_again([outpoint(txid, index) for _, index, _ in issued]))
 
     async def _issuances(self, message: Message, txid: bytes) -> list[list[Any]]:
         """What the transaction issued for the message: the certificates whose origin it is."""

@@ -84,7 +84,9 @@ async def test_a_completion_that_is_evicted_is_made_again(mirror: BsvMirror) -> 
     await mirror.destination.complete(messages)
     (row,) = await mirror.rows(ISSUES)
     await mirror.evict(row["_id"])
+    await mirror.destination.follow()
     assert set(await by_status(mirror)) == {Status.LOCKED}
+    mirror.clock.now_ms += 60_000
     await mirror.destination.follow()
     assert set(await by_status(mirror)) == {Status.WITHDRAWN}
     await mirror.destination.follow()
