@@ -155,9 +155,7 @@ def _subject(instruction: TokenInstruction, watched: Collection[Pubkey]) -> Pubk
     return next((side for side in sides if side in watched), sides[0])
 
 
-def readings_by_mint(
-    instructions: Sequence[TokenInstruction], readings: Sequence[bytes]
-) -> dict[int, list[bytes]]:
+def readings_by_mint(instructions: Sequence[TokenInstruction], readings: Sequence[bytes]) -> dict[int, list[bytes]]:
     """The readings of each mint, by the instruction's index: one each, or all of them where a mint was left
     out (as energy_token does with what it minted before) and nobody can say by order which is whose."""
     at = [index for index, each in enumerate(instructions) if each.kind is Kind.MINT] if readings else []
