@@ -44,6 +44,7 @@ class AboutHandler:
         page = self._pages.render(
             "index.html",
             ready=ready,
+            has_bridge=node.settings.mirrors,
             tip_height=node.headers.tip_height if ready else None,
             identity=node.identity.hex(),
             base=f"http://{request.host}",

@@ -25,7 +25,8 @@ from energytag.models.common import moment_of_ms
 from store.port import Document, Find, Reader
 
 POLL_SECS: Final = 0.25
-PAGE_ENTRIES: Final = 64
+PAGE_ENTRIES: Final = 16
+"""An entry may tell of a few hundred messages, each of which is read."""
 KEPT_BYTES: Final = 1024 * 1024
 KEPT_ENTRIES: Final = 1024
 _DIRECTIONS: Final = frozenset(each.value for each in Direction)

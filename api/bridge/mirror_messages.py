@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from aiohttp import web
 
@@ -32,8 +33,11 @@ from bridge.mirror.records import MESSAGES
 from config.errors import BadRequest, ErrorCode
 from store.port import Document, Find, Reader
 
-_ROUNDS = 10
-_RECEIPT = {"type": "object", "description": "As docs/BRIDGE.md describes it; the bytes are those that are stored."}
+_ROUNDS: Final = 4
+_RECEIPT: Final = {
+    "type": "object",
+    "description": "As docs/BRIDGE.md describes it; the bytes are those that are stored.",
+}
 
 
 class MessagesHandler:

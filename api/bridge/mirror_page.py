@@ -14,7 +14,7 @@ from api.bridge.mirror_parity import ParityDesk, parity_shown
 from api.bridge.mirror_part import PUBLIC_BASE, bridge_route, mirror_of
 from api.bridge.mirror_ports import Mirror
 from api.bridge.mirror_schemas import MessagesQuestion, OverviewShown, PageQuestion
-from api.bridge.mirror_showing import message_shown
+from api.bridge.mirror_showing import BSV, SOLANA, message_shown
 from api.pages import Pages, page_reply
 from api.ports import Node
 from api.registry.asking import parameters_of, question_of
@@ -34,7 +34,8 @@ from store.port import Document
 
 RECENT: Final = 25
 _TITLES: Final = {Direction.IN: "Solana → BSV", Direction.OUT: "BSV → Solana"}
-_SHORT: Final = 16
+_CHAINS: Final = {SOLANA: "Solana", BSV: "BSV"}
+_SHORT: Final = 12
 _MINUTE_SECS: Final = 60
 _HOUR_SECS: Final = 3600
 
@@ -129,6 +130,18 @@ class OverviewHandler:
         )
 
 
+def _transaction(end: Mapping[str, Any]) -> dict[str, str]:
+    """A transaction as the page has it: its beginning, and where to find all that is of it."""
+    text = str(end["transaction"])
+    name = "signature" if end["chain"] == SOLANA else "txid"
+    return {
+        "chain": end["chain"],
+        "short": f"{text[:_SHORT]}…",
+        "full": text,
+        "link": f"api/bridge/search?{name}={text}",
+    }
+
+
 def _asset(mirror: Mirror) -> dict[str, Any]:
     asset = mirror.asset
     if asset is None:
@@ -154,14 +167,15 @@ def _way_shown(
 
 def _way(direction: Direction, figures: MirrorFigures, pause: Document | None, room: Headroom) -> dict[str, Any]:
     """One direction as the page has it."""
+    queues = [each for each in figures.queues if each.direction is direction]
     return {
         "title": _TITLES[direction],
         "direction": direction.value,
         "is_paused": pause is not None,
         "paused_at": "" if pause is None else _moment(moment_of_ms(pause["at_ms"])),
-        "queues": [each for each in figures.queues if each.direction is direction],
+        "queues": queues,
         "room": headroom_shown(room),
-        "oldest": duration_text(round(figures.oldest_secs[direction])),
+        "oldest": duration_text(round(figures.oldest_secs[direction])) if queues else "–",
     }
 
 
@@ -181,15 +195,17 @@ def _line(message: Message) -> dict[str, Any]:
     reason: Mapping[str, Any] | None = shown["reason"]
     return {
         "since": _moment(shown["created_at"]),
-        "short": shown["message_id"][:_SHORT],
+        "id": shown["message_id"],
+        "short": f"{shown['message_id'][:_SHORT]}…",
         "link": f"{PUBLIC_BASE}/messages/{shown['message_id']}".removeprefix("/"),
         "receipt": None if shown["receipt"] is None else str(shown["receipt"]).removeprefix("/"),
         "way": f"{_TITLES[message.direction]}{', refund' if message.is_refund else ''}",
         "state": message.state.value,
         "reason": None if reason is None else str(reason["code"]).replace("_", " "),
         "wh": message.wh,
-        "source": shown["source"]["transaction"],
-        "destination": shown["destination"]["transaction"],
+        "transactions": [
+            _transaction(shown[end]) for end in ("source", "destination") if shown[end]["transaction"]
+        ],
     }
 
 
