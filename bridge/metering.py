@@ -186,6 +186,8 @@ class Metering:
         joining = None if self.mirror is None else await self.mirror.connect(solana.rpc, mode)
         minting = self._minting(solana, mode)
         connected = _Connected(minting, self._watching(solana, mode, minting, joining))
+        if self.mirror is not None:
+            self.mirror.replay = connected.watching.replay
         if self._primary:
             await connected.start()
         self._connected = connected

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 from solders.hash import Hash
@@ -33,7 +33,7 @@ from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.lane import Lane
 from bridge.mirror.limits import Limits
 from bridge.mirror.operating import Operating
-from bridge.mirror.parity import Parity
+from bridge.mirror.parity import LookAgain, Parity
 from bridge.mirror.pauses import Pauses
 from bridge.mirror.provenance import Lots
 from bridge.mirror.receipts import ReceiptWriter
@@ -54,7 +54,11 @@ from store.port import Conflict, Store
 
 LEASE: Final = "mirror"
 _LONGEST_PAUSE_SECS: Final = 30.0
+_LOOK_BACK_SLOTS: Final = 512
+"""Before the slot at which parity was exact last: what was kept back may be a little older."""
 _FOLLOW_SECS: Final = 0.25
+
+Replay: TypeAlias = Callable[[int], Awaitable[object]]
 
 log = structlog.get_logger("metawatt.mirror")
 
@@ -82,7 +86,8 @@ class Parts:
 class Mirror:
     """One process's mirror. The `primary` works; in the node's other processes the same is asked for, and seen.
 
-    `trouble` says why it is not connected, None once it is. `lease` is for tests.
+    `trouble` says why it is not connected, None once it is. `replay` has the event processor read Solana's history
+    once more, None while there is none. `lease` is for tests.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Mirror:
         self.limits = Limits(store, settings.bridge, now_ms)
         self.desk = Desk(store, now_ms)
         self.trouble: str | None = "Solana was not asked yet"
+        self.replay: Replay | None = None
         self._engine = engine
         self._registry = registry
         self._signers = tuple(signers)
@@ -162,7 +168,7 @@ class Mirror:
             self.trouble = error.message
             log.error("nothing is mirrored", code=error.code, reason=error.message)
             return None
-        self._parts = _parts(ground, self.pauses)
+        self._parts = _parts(ground, self.pauses, self._look_again)
         self.trouble = None
         if self._primary:
             self._begin(self._parts)
@@ -196,6 +202,12 @@ class Mirror:
         if genesis is None:
             raise Unavailable("the headers service does not tell block 0", ErrorCode.CHAIN_UNAVAILABLE)
         return genesis
+
+    async def _look_again(self, from_slot: int) -> None:
+        """Solana's history once more: deposits that an endpoint kept back come in late, and none comes twice."""
+        if self.replay is not None:
+            log.warning("Solana's history is read once more", from_slot=max(0, from_slot - _LOOK_BACK_SLOTS))
+            await self.replay(max(0, from_slot - _LOOK_BACK_SLOTS))
 
     async def stop(self) -> None:
         """End the work wherever it is; it is gone on with by whoever starts next."""
@@ -257,7 +269,7 @@ class Mirror:
         return None
 
 
-def _parts(ground: MirrorGround, pauses: Pauses) -> Parts:
+def _parts(ground: MirrorGround, pauses: Pauses, look_again: LookAgain) -> Parts:
     provenance = Lots(ground)
     accountant = Accountant(ground, provenance, pauses)
     receipts = ReceiptWriter(ground)
@@ -268,4 +280,4 @@ def _parts(ground: MirrorGround, pauses: Pauses) -> Parts:
         Lane(Direction.IN, store, book, pauses, SolanaSource(ground), accountant, bsv, solana, bsv),
         Lane(Direction.OUT, store, book, pauses, BsvSource(ground), accountant, solana, bsv, bsv),
     )
-    return Parts(ground, lanes, bsv, solana, Operating(ground, accountant, pauses), Parity(ground))
+    return Parts(ground, lanes, bsv, solana, Operating(ground, accountant, pauses), Parity(ground, look_again))

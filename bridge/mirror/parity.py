@@ -9,15 +9,16 @@ It is computed from the chains, and not from the ledger, which is held against i
 The parts of a reading belong to one moment: the book is held while it is made, so that no message moves and no
 transaction of the bridge's is admitted; what Solana's chain knows ahead of the books is told apart. Should
 something have moved all the same, the reading is made again. A difference is believed only when it stays, with
-everything read anew from the first row on.
+everything read anew from the first row on, and, where the worker can, with Solana's history read once more from
+where parity was exact: an endpoint that left a transaction out of a history is not found out otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -58,10 +59,20 @@ async def last_figures(reader: Reader, asset: str) -> ParityFigures | None:
     return None if row is None else ParityFigures.read(row)
 
 
+LookAgain: TypeAlias = Callable[[int], Awaitable[None]]
+"""Has the event processor read Solana's history once more from a slot on. Raises `Unavailable`."""
+
+
+def exact_key(asset: str) -> str:
+    """The key in `records.MIRROR` of the `slot` at which parity was last exact."""
+    return f"exact:{asset}"
+
+
 class Parity:
     """Of one asset. `figures` are the last of this process."""
 
-    def __init__(self, ground: MirrorGround) -> None:
+    def __init__(self, ground: MirrorGround, look_again: LookAgain | None = None) -> None:
+        self._look_again = look_again
         self.figures: ParityFigures | None = None
         self._ground = ground
         self._store = ground.store
@@ -88,14 +99,22 @@ class Parity:
         """One look: compute, store the figures, and raise the alarms that they call for; how many are new. To be
         called again and again by the worker alone. Raises `Unavailable`, `Lost`."""
         await self._watchful.look_around()
-        async with self._turn:
-            figures, side = await self._compute()
-            lost = [each.id for each in self._open if each.reason is Hold.SOURCE_LOST]
+        figures, side, lost = await self._looked()
+        if not figures.is_exact and self._look_again is not None:
+            row = await self._store.get(MIRROR, exact_key(self._asset))
+            await self._look_again(0 if row is None else row["slot"])
+            figures, side, lost = await self._looked()
         await self._store.commit([Put(MIRROR, {"_id": figures_key(self._asset), **figures.document()})])
         return await self._watchful.alarms_of(side, lost) + await self._judge(figures)
 
+    async def _looked(self) -> tuple[ParityFigures, SolanaSide, list[bytes]]:
+        async with self._turn:
+            figures, side = await self._compute()
+            return figures, side, [each.id for each in self._open if each.reason is Hold.SOURCE_LOST]
+
     async def _judge(self, figures: ParityFigures) -> int:
         if figures.is_exact:
+            await self._store.commit([Put(MIRROR, {"_id": exact_key(self._asset), "slot": figures.slot})])
             await self._alarms.clear(Alarm.PARITY_BREACHED, self._asset, figures.verdict)
             return 0
         return await self._alarms.raise_for(Alarm.PARITY_BREACHED, self._asset, figures.verdict)
