@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bridge.mirror.earlier import Earlier
+from bridge.mirror.fates import Fate, Fates
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
 from bridge.mirror.records import RELEASES
@@ -22,17 +22,14 @@ class Landing:
 
     def __init__(self, ground: MirrorGround) -> None:
         self._store = ground.store
-        self._earlier = Earlier(ground)
+        self._fates = Fates(ground)
 
     async def against_refund(self, message: Message) -> str | None:
         """Why a message cannot be given back, for people; None when nothing can have landed, or ever will."""
         if message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN:
             return "its marker is on Solana: something of the bridge's key has paid for it"
         if _ends_on_bsv(message):
-            is_alive = await self._earlier.may_land(message)
-            return (
-                "a certificate of it may be mined yet: what excludes that is not deep enough" if is_alive else None
-            )
+            return await self._on_bsv(message)
         return await self._on_solana(message)
 
     async def against_release(self, message: Message) -> str | None:
@@ -40,6 +37,14 @@ class Landing:
         another is made. A marker that was found is looked up again, and lets nothing be paid twice."""
         is_looked_up = message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN
         return None if is_looked_up or _ends_on_bsv(message) else await self._on_solana(message)
+
+    async def _on_bsv(self, message: Message) -> str | None:
+        if message.destination_tx is None:
+            return None
+        txids = [*map(bytes.fromhex, message.facts.get("earlier", ())), message.destination_tx]
+        fates = (await self._fates.of(txids)).values()
+        is_dead = all(each.fate is Fate.DEAD for each in fates)
+        return None if is_dead else "a transaction of it may be mined yet: what excludes that is not deep enough"
 
     async def _on_solana(self, message: Message) -> str | None:
         if message.destination_tx is None:
