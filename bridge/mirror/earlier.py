@@ -27,6 +27,7 @@ from bridge.mirror.records import ISSUES
 from bridge.mirror.reviving import Reviving
 from bridge.mirror.states import Direction, Hold, State
 from certificates.token import Token
+from config.errors import Unavailable
 from energytag.rebuild_overlay import OverlayPass
 from overlay.records import load_raws
 from overlay.transaction import Transaction, outpoint
@@ -55,7 +56,11 @@ class Earlier:
         again = [each for each in messages if each.destination_tx is not None]
         if not again:
             return list(messages), {}
-        attempts = await self._attempts_now(again)
+        try:
+            attempts = await self._attempts_now(again)
+        except Unavailable as error:
+            await self._put_off(again, error.message)
+            return [each for each in messages if each.destination_tx is None], {}
         clear = [each for each in messages if _is_clear(each, attempts.get(each.id, ()))]
         spending = {
             each.id: coins for each in again if (coins := _contested(attempts[each.id])) and _must_contest(each)
@@ -85,6 +90,13 @@ class Earlier:
         attempts = await self.attempts(messages)
         alive = {each.txid for known in attempts.values() for each in known if each.fate not in _SETTLED}
         return await self.attempts(messages) if await self._reviving.revive(alive) else attempts
+
+    async def _put_off(self, messages: Sequence[Message], reason: str) -> None:
+        """The network cannot be asked; nobody else has to wait for that."""
+        log.info("messages wait for word of their last attempts", messages=len(messages), reason=reason)
+        async with self._ground.book.page() as page:
+            for message in messages:
+                page.put_off(message, page.now_ms + _PUT_OFF_MS)
 
     async def _leave(self, message: Message, attempts: Sequence[Attempt], page: Page) -> None:
         """A message that no transaction is made for now."""

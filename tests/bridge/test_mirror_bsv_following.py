@@ -12,7 +12,7 @@ from bridge.mirror import bsv_following
 from bridge.mirror.message import Message
 from bridge.mirror.records import AUDIT, ISSUES, RECEIPTS
 from bridge.mirror.states import Hold, State
-from config.errors import BadRequest, ErrorCode
+from config.errors import BadRequest, ErrorCode, Unavailable
 from energytag.records import BASKET, INTERVALS
 from overlay.hydrate import load_kept, ordered
 from overlay.transaction import Transaction
@@ -237,6 +237,26 @@ async def test_what_the_network_has_after_all_is_admitted_again(mirror: BsvMirro
     await mirror.destination.follow()
     await is_at(mirror, State.DST_FINAL, messages)
     assert is_whole(await mirror.mirrored(), messages)
+
+
+async def test_while_the_network_cannot_be_asked_only_what_was_evicted_waits(
+    mirror: BsvMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = await delivered(mirror)
+    await evicted(mirror, messages)
+    fresh = await mirror.deposits(2, first_hour=10)
+
+    async def silent(txid: bytes) -> None:
+        raise Unavailable("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror.engine.proofs, "ask", silent)
+        await mirror.destination.deliver([*await mirror.released(*messages), *fresh])
+    await is_at(mirror, State.DST_SIGNED, fresh)
+    await is_at(mirror, State.ACCOUNTED, messages)
+    await mirror.mined(CONFIRMATIONS)
+    await mirror.destination.deliver(await mirror.now(*messages))
+    assert is_whole(await mirror.mirrored(), [*messages, *fresh])
 
 
 async def test_of_what_nothing_is_known_any_more_nothing_is_made(mirror: BsvMirror) -> None:
