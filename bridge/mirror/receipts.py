@@ -14,7 +14,6 @@ import orjson
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from bridge.mirror.crossings import crossings_of
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.logged import Logged
 from bridge.mirror.message import Message
@@ -116,14 +115,12 @@ class ReceiptWriter:
         """The transaction that tokens were released by, or given back: our own, or, where its row is not here, as
         the cluster tells it."""
         row = await self._ground.store.get(RELEASES, signature)
+        slot = message.facts["refund_slot" if message.is_refund else "slot"]
         if row is None:
-            found = await self._sources.transaction(signature, None)
+            found = await self._sources.transaction(signature, slot)
         else:
-            found = Found(SolanaLeg(Signature.from_bytes(signature), row["slot"]), row["raw"])
-        crossings = await crossings_of([message], self._ground.asset, self._ground.store)
-        if crossings.faulty:
-            raise Internal(f"message {message.id.hex()} was paid to nobody that is known: {crossings.faulty[0][1]}")
-        return replace(found, leg=replace(found.leg, account=crossings.payable[0][1].destination))
+            found = Found(SolanaLeg(Signature.from_bytes(signature), slot), row["raw"])
+        return replace(found, leg=replace(found.leg, account=Pubkey.from_string(message.facts["paid_to"])))
 
 
 async def whole_receipt(ground: RegistryGround, message_id: bytes) -> bytes | None:
