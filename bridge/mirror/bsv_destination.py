@@ -44,7 +44,3 @@ class BsvDestination:
     async def complete(self, messages: Sequence[Message]) -> None:
         """DST_FINAL → RECEIPTED | REFUNDED: messages that are final here, and exits that are final on Solana."""
         await self._completing.complete(messages)
-
-    async def may_land(self, message: Message) -> bool:
-        """Whether a transaction on BSV that was made for the message may still be mined."""
-        return await self._earlier.may_land(message)

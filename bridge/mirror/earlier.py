@@ -71,14 +71,6 @@ class Earlier:
                     await self._leave(message, attempts[message.id], page)
         return clear, spending
 
-    async def may_land(self, message: Message) -> bool:
-        """Whether a transaction that was made for the message may still be mined, so that giving back what it is of
-        would double it."""
-        if message.destination_tx is None:
-            return False
-        attempts = (await self.attempts([message]))[message.id]
-        return any(each.fate is not Fate.DEAD for each in attempts)
-
     async def attempts(self, messages: Sequence[Message]) -> dict[bytes, list[Attempt]]:
         """The earlier transactions of messages, and what they have come to."""
         txids = {each.id: _txids(each) for each in messages}

@@ -9,6 +9,7 @@ import pytest
 
 from basket.coins import FUND_COINS
 from bridge.mirror import bsv_following
+from bridge.mirror.landing import Landing
 from bridge.mirror.message import Message
 from bridge.mirror.records import AUDIT, ISSUES, RECEIPTS
 from bridge.mirror.states import Hold, State
@@ -158,7 +159,8 @@ async def test_what_is_evicted_is_held_and_stays_so(mirror: BsvMirror) -> None:
 async def test_what_is_released_is_issued_by_a_transaction_that_excludes_the_first(mirror: BsvMirror) -> None:
     messages = await delivered(mirror)
     beef = await evicted(mirror, messages)
-    assert all([await mirror.destination.may_land(each) for each in await mirror.now(*messages)])
+    landing = Landing(mirror.ground)
+    assert all([await landing.against_refund(each) for each in await mirror.now(*messages)])
     released = await mirror.released(*messages[:2])
     await mirror.destination.deliver(released)
     await is_at(mirror, State.DST_SIGNED, messages[:2])
@@ -177,7 +179,7 @@ async def test_what_is_released_is_issued_by_a_transaction_that_excludes_the_fir
     assert waiting.due_ms is not None
     assert waiting.due_ms > mirror.clock()
     await mirror.mined(CONFIRMATIONS)
-    assert not await mirror.destination.may_land(waiting)
+    assert await landing.against_refund(waiting) is None
     await mirror.destination.deliver([waiting])
     await is_at(mirror, State.DST_SIGNED, [waiting])
     assert is_whole(await mirror.mirrored(), messages)
