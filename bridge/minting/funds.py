@@ -1,4 +1,4 @@
-"""The payer's SOL: each reading's guard costs rent, and so does each new token account.
+"""The payer's SOL: each guard of a reading or of a release costs rent, and so does each new token account.
 
 A payer that runs dry makes every transaction fail, and none of the readings is at fault: so nothing is signed that
 it could not pay. On the embedded cluster it asks the faucet by itself.
@@ -55,7 +55,7 @@ class Funds:
             await self._airdrop()
         if lamports > self._left_lamports:
             raise Unavailable(
-                f"the minting key {self._payer} has {self.balance_lamports} lamports, too few to mint",
+                f"{self._payer}, who pays, has {self.balance_lamports} lamports, too few for what is due",
                 ErrorCode.SOLANA_UNAVAILABLE,
             )
         self._left_lamports -= lamports

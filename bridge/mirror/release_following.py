@@ -21,11 +21,11 @@ from solders.transaction import VersionedTransaction
 
 from bridge.minting.expiry import Verdict, may_be_expired, verdict
 from bridge.minting.failure import Share, culprit_of, failed_instruction, shares
-from bridge.minting.lookup import Answer, Found
+from bridge.minting.lookup import Found
 from bridge.mirror.book import Page
 from bridge.mirror.crossings import crossings_of
 from bridge.mirror.message import Message
-from bridge.mirror.release_context import ReleaseContext, free, hold, log, waiting
+from bridge.mirror.release_context import ReleaseContext, free, hold, log, paid, waiting
 from bridge.mirror.release_expiry import evidence_of
 from bridge.mirror.release_failure import is_recipients
 from bridge.mirror.release_flights import Flight
@@ -186,14 +186,14 @@ class Following:
         for message, crossing in payments:
             told = units.get(crossing.key)
             if told == crossing.units:
-                ending.steps[message.id] = self._looked_up(crossing, Found(flight.signature, seen.slot))
+                marker = self._context.mode.guard(crossing)
+                ending.steps[message.id] = partial(
+                    paid, signature=flight.key, slot=seen.slot, crossing=crossing, marker=marker
+                )
             else:
                 text = f"{flight.signature} paid {told or 'nothing'}, not {crossing.units} base units"
                 ending.steps[message.id] = partial(hold, code=Hold.MARKER_FOREIGN, text=text)
         return ending
-
-    def _looked_up(self, crossing: Crossing, answer: Answer) -> Step:
-        return partial(self._releases.looked_up, crossing=crossing, answer=answer)
 
     # Failed
 
@@ -240,7 +240,7 @@ class Following:
         answer = await self._context.lookup.minting_of(crossing)
         if answer is None or (isinstance(answer, Found) and answer.signature == flight.signature):
             return None
-        return self._looked_up(crossing, answer)
+        return partial(self._releases.looked_up, crossing=crossing, answer=answer)
 
     # Not known
 

@@ -238,7 +238,7 @@ async def test_a_payer_without_sol_signs_nothing(cluster: Cluster, solana: Solan
     try:
         (key, *_) = await poor.accept(20)
         minter = poor.minter()
-        with pytest.raises(Unavailable, match="too few to mint"):
+        with pytest.raises(Unavailable, match="too few for what is due"):
             await minter.round()
         assert (await poor.row(key))["state"] == ReadingState.ACCEPTED
         assert not await poor.attempts()
