@@ -43,7 +43,6 @@ class ParityDesk:
     def __init__(self, clock_secs: Callable[[], float] = monotonic) -> None:
         self._clock_secs = clock_secs
         self._not_before_secs = float("-inf")
-        self._trouble: str | None = None
         # Guards the computation, so that many who ask wait for one.
         self._turn = asyncio.Lock()
 
@@ -53,8 +52,7 @@ class ParityDesk:
         stored, own = await last_figures(mirror.store, asset.name), mirror.parity.figures
         found = [each for each in (stored, own) if each is not None]
         if not found:
-            why = f": {self._trouble}" if self._trouble else ""
-            raise Unavailable(f"Parity was not found out yet{why}", ErrorCode.SOLANA_UNAVAILABLE)
+            raise Unavailable("Parity was not found out yet", ErrorCode.SOLANA_UNAVAILABLE)
         return max(found, key=lambda each: each.at_ms)
 
     async def fresh(self, mirror: Mirror) -> ParityFigures:
@@ -66,12 +64,13 @@ class ParityDesk:
         return await self.known(mirror)
 
     async def _compute(self, mirror: Mirror) -> None:
-        pause_secs, self._trouble = FRESH_SECS, None
+        pause_secs = FRESH_SECS
         try:
             await mirror.parity.compute()
         except Unavailable as error:
+            # The reason may name a server, and anybody may ask: it is in the log alone.
             log.warning("parity cannot be found out now", reason=error.message)
-            pause_secs, self._trouble = _PUT_OFF_SECS, error.message
+            pause_secs = _PUT_OFF_SECS
         self._not_before_secs = self._clock_secs() + pause_secs
 
 

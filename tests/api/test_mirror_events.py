@@ -12,9 +12,15 @@ import pytest
 
 from api.bridge.mirror_legs import KEPT_BYTES, PAGE_ENTRIES, Legs
 from api.lifecycle import Phase
+from bridge.mirror.book import Book
 from bridge.mirror.pauses import pause, resume
+from bridge.mirror.records import MIRROR_COLLECTIONS
 from bridge.mirror.states import Direction, State
+from energytag.records import DIRECTORY
+from overlay.records import ENGINE_COLLECTIONS
+from store.sqlite import SqliteStore
 from tests.api.mirror_face import Face, Stream, deposit, exit_of, serving
+from tests.bridge.minting_kit import NoLease
 
 PATH = "/bridge/events"
 
@@ -93,6 +99,19 @@ async def test_pauses_are_told_without_names_and_reasons(face: Face) -> None:
     assert (paused.name, paused.data["direction"], paused.data["is_paused"]) == ("pause", "in", True)
     assert resumed.data["is_paused"] is False
     assert "somebody" not in str(paused) and "secret" not in str(paused)
+
+
+async def test_what_another_process_writes_is_heard(face: Face, tmp_path: Path) -> None:
+    """The log is in the store: whoever mirrors, listeners at any process hear of it."""
+    other = SqliteStore(tmp_path / "node.db", cache_mib=4)
+    await other.open([*MIRROR_COLLECTIONS, *ENGINE_COLLECTIONS, *DIRECTORY])
+    try:
+        async with listening(face) as stream:
+            async with Book(other, NoLease(), face.clock).page() as page:
+                message = page.open(deposit())
+            assert (await stream.next()).data["message_id"] == message.id.hex()
+    finally:
+        await other.close()
 
 
 async def test_silence_is_broken_by_comments(face: Face) -> None:
