@@ -25,7 +25,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -157,7 +156,7 @@ class Campaign:
         """Deposits and locks over the storm, in random order."""
         half = self.plan.messages // 2
         works = ["deposit"] * (half - self.plan.messages // 4) + ["lock"] * half + ["rogue"] * 6 + ["refund"] * 8
-        works += ["double spend"] * 3
+        works += ["double spend"] * 3 + ["resume"] * 12
         self.chance.shuffle(works)
         pause_secs = self.plan.storm_secs / len(works)
         deposits: set[asyncio.Task[None]] = set()
@@ -173,6 +172,7 @@ class Campaign:
             "deposit": self.households.deposit,
             "lock": self.households.lock,
             "refund": self.households.have_refunded,
+            "resume": self.households.have_resumed,
             "rogue": self.rogue.copy_an_origin,
             "double spend": self.rogue.spend_twice,
         }
@@ -207,6 +207,8 @@ class Campaign:
         while monotonic() < deadline and calm < 4:
             await self.bsv_weather.mine()
             await asyncio.sleep(0.7)
+            with suppress(Down):
+                await self.households.have_resumed()
             calm = calm + 1 if not await self._open() else 0
         await self.bridges[0].stop()
         await self.chain.call("dev_advance", _FINAL_SLOTS)
@@ -293,14 +295,11 @@ def _keep_secret(path: Path, text: str) -> None:
 
 
 async def _bsv_genesis(session: aiohttp.ClientSession, url: str) -> bytes:
+    """The hash of block 0, as on the wire."""
     async with session.get(f"{url}/dev/headers/api/v1/chain/header/byHeight?height=0&count=1") as response:
         response.raise_for_status()
-        header = await response.read()
-    return _hash256(header[:80])
-
-
-def _hash256(data: bytes) -> bytes:
-    return sha256(sha256(data).digest()).digest()
+        (header,) = await response.json()
+    return bytes.fromhex(header["hash"])[::-1]
 
 
 async def run(plan: Plan) -> Result:

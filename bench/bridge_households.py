@@ -270,6 +270,14 @@ class Households:
                 await self.door.ask("POST", f"/api/admin/bridge/messages/{each['message_id']}/refund", body)
                 self.counts["refunds asked for"] += 1
 
+    async def have_resumed(self) -> None:
+        """An operator ends pauses; the bridge refuses that while parity is breached."""
+        told = await self.door.ask("GET", "/api/admin/bridge/pauses")
+        for direction in told["paused"]:
+            body = {"direction": direction, "by": "operator", "reason": "looked at, and sound"}
+            await self.door.ask("POST", "/api/admin/bridge/resume", body)
+            self.counts["resumed"] += 1
+
 
 def _memo(text: str) -> Instruction:
     return Instruction(MEMO_PROGRAM_ID, text.encode(), [])
