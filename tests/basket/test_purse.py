@@ -40,6 +40,19 @@ def test_which_coins_are_given(coins: list[tuple[int, int, bool]], wanted: int, 
     assert purse.taken == len(chosen)
 
 
+def test_coins_that_are_named_are_given_all_or_none() -> None:
+    purse = Purse(most_depth=2)
+    made = [coin(number, 100) for number in range(3)]
+    for each in made:
+        purse.add(each)
+    assert purse.take_these([made[1].outpoint]) == [made[1]]
+    assert purse.take_these([made[0].outpoint, made[1].outpoint]) == []
+    assert purse.take_these([made[0].outpoint, b"\xff" * 36]) == []
+    assert purse.taken == 1
+    assert purse.take_these([made[2].outpoint, made[0].outpoint]) == [made[2], made[0]]
+    assert purse.worth_beyond_inputs(made) == 297
+
+
 def test_what_is_learned_of_a_taken_coin_leaves_it_taken() -> None:
     purse = Purse(most_depth=2)
     purse.add(coin(1, 100, depth=1))

@@ -10,7 +10,7 @@ import pytest
 from basket.coins import FUND_COINS
 from basket.funds import FundCoin, Funding
 from basket.treasury import EmbeddedTreasury
-from config.errors import BadRequest, ErrorCode, Unavailable
+from config.errors import BadRequest, Busy, ErrorCode, Unavailable
 from overlay.admission import AlongsideConflict
 from overlay.builder import P2pkhSigner, TransactionBuilder
 from overlay.envelope import parse_envelope
@@ -68,6 +68,19 @@ async def test_a_certificate_is_paid_for_and_a_restart_finds_the_change(node: Wa
     assert (await treasury.stock()).satoshis == left
     assert funding.coins[0].outpoint != change.outpoint
     assert await check_invariants(node.store) == []
+
+
+async def test_a_coin_that_must_be_spent_is_among_those_given(node: WalletNode) -> None:
+    treasury = await opened(node)
+    ours, *_ = await pay(node, treasury, 1_000, 3)
+    alone = await treasury.take(500, [ours.outpoint])
+    assert [coin.outpoint for coin in alone.coins] == [ours.outpoint]
+    with pytest.raises(Busy):
+        await treasury.take(500, [ours.outpoint])
+    treasury.give_back(alone)
+    more = await treasury.take(1_800, [ours.outpoint])
+    assert more.coins[0].outpoint == ours.outpoint
+    assert more.satoshis >= 1_800
 
 
 async def test_a_deposit_is_taken_in_once(node: WalletNode) -> None:
