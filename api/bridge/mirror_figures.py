@@ -16,11 +16,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api.bridge.mirror_parity import PARTS
-from api.bridge.mirror_ports import Mirror
 from api.metrics import cumulated
 from bridge.mirror.limits import Headroom
 from bridge.mirror.measures import MirrorMeasures
 from bridge.mirror.message import UNITS_PER_WH
+from bridge.mirror.mirror import Mirror
 from bridge.mirror.parity import last_figures
 from bridge.mirror.parity_figures import ParityFigures
 from bridge.mirror.sizes import MirrorFigures, MirrorMeasuring

@@ -12,7 +12,6 @@ from api.bridge.mirror_headroom import headroom_shown
 from api.bridge.mirror_messages import newest
 from api.bridge.mirror_parity import ParityDesk, parity_shown
 from api.bridge.mirror_part import PUBLIC_BASE, bridge_route, mirror_of
-from api.bridge.mirror_ports import Mirror
 from api.bridge.mirror_schemas import MessagesQuestion, OverviewShown, PageQuestion
 from api.bridge.mirror_showing import BSV, SOLANA, message_shown
 from api.pages import Pages, page_reply
@@ -24,6 +23,7 @@ from api.route import Route, text_content
 from bridge.mirror.alarms import standing
 from bridge.mirror.limits import Headroom
 from bridge.mirror.message import UNITS_PER_WH, Message
+from bridge.mirror.mirror import Mirror
 from bridge.mirror.parity_figures import ParityFigures
 from bridge.mirror.sizes import MirrorFigures, MirrorMeasuring
 from bridge.mirror.states import Direction

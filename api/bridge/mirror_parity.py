@@ -11,12 +11,12 @@ import structlog
 from aiohttp import web
 
 from api.bridge.mirror_part import PUBLIC_BASE, asset_of, bridge_route, mirror_of
-from api.bridge.mirror_ports import Mirror
 from api.bridge.mirror_schemas import ParityShown
 from api.ports import Node
 from api.replies import json_reply
 from api.route import Route
 from bridge.mirror.message import UNITS_PER_WH
+from bridge.mirror.mirror import Mirror
 from bridge.mirror.parity import last_figures
 from bridge.mirror.parity_figures import ParityFigures
 from config.errors import ErrorCode, Unavailable

@@ -9,10 +9,10 @@ from typing import Final
 from pydantic import BaseModel
 from solders.signature import Signature
 
-from api.bridge.mirror_ports import Mirror
 from api.ports import Node
 from api.route import Access, Content, Handler, Parameter, Route, Tag, json_content
 from bridge.mirror.ground import Asset
+from bridge.mirror.mirror import Mirror
 from config.errors import BadRequest, ErrorCode, NotFound, Unavailable
 from overlay.transaction import txid_from_hex
 

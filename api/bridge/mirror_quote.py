@@ -8,7 +8,6 @@ from aiohttp import web
 
 from api.bridge.mirror_headroom import headroom_shown, wait_secs
 from api.bridge.mirror_part import PUBLIC_BASE, asset_of, bridge_route, mirror_of
-from api.bridge.mirror_ports import Mirror
 from api.bridge.mirror_schemas import DepositQuestion, DepositShown, QuoteQuestion, QuoteShown
 from api.ports import Node
 from api.registry.asking import parameters_of, question_of
@@ -18,6 +17,7 @@ from bridge.mirror.ground import Asset
 from bridge.mirror.limits import Headroom
 from bridge.mirror.memos import PREFIX
 from bridge.mirror.message import UNITS_PER_WH, Reason
+from bridge.mirror.mirror import Mirror
 from bridge.mirror.origin import chain_name
 from bridge.mirror.recipients import parsed
 from bridge.mirror.states import Direction
@@ -122,8 +122,9 @@ class QuoteHandler:
 
 
 def _fees(direction: Direction, settings: Settings) -> dict[str, int]:
-    """Of a message that is alone in its transactions; with others it is less."""
-    lamports = MARKER_RENT_LAMPORTS + _TOKEN_ACCOUNT_LAMPORTS + _SIGNATURE_LAMPORTS
+    """Of a message that is alone in its transactions, without priority fees; with others it is less."""
+    signatures = 1 + len(settings.bridge.member_key_files)
+    lamports = MARKER_RENT_LAMPORTS + _TOKEN_ACCOUNT_LAMPORTS + signatures * _SIGNATURE_LAMPORTS
     return {
         "bridge_wh": 0,
         "lamports": lamports if direction is Direction.OUT else 0,

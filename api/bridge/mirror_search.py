@@ -9,9 +9,9 @@ from typing import Final
 from solders.signature import Signature
 
 from api.bridge.mirror_part import MessageUnknown
-from api.bridge.mirror_ports import Mirror
 from api.limits import Gate
 from bridge.mirror.message import Message
+from bridge.mirror.mirror import Mirror
 from bridge.mirror.records import INBOX, ISSUES, MESSAGES, RELEASES
 from bridge.mirror.states import Direction
 from bridge.programs.movements import balance_changes
