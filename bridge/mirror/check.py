@@ -3,7 +3,7 @@
     log        nothing in it was changed, and messages are where it left them (`log_check.py`)
     source     no two messages are of one source event
     fields     what says when a message is due, and since when it is open or ended, fits its state
-    receipts   each message that ended has one, of its own source event, signed; no other message has one
+    receipts   each message that ended has one, signed, of its own source event and of entries of this log
     lots       what is gone from each is what messages have of it (`lot_check.py`)
 
 Whether both chains say the same is parity's to tell. A node may be at work between two reads, so only what is still
@@ -18,7 +18,7 @@ from hashlib import sha256
 import orjson
 
 from basket.keyring import RECEIPT_PROTOCOL
-from bridge.mirror.log_check import check_log
+from bridge.mirror.log_check import LogCheck, check_log, walked
 from bridge.mirror.lot_check import check_lots
 from bridge.mirror.message import Message
 from bridge.mirror.records import MESSAGES, RECEIPTS
@@ -40,7 +40,13 @@ async def check_mirror(reader: Reader) -> list[str]:
 
 
 async def _look(reader: Reader) -> list[str]:
-    return [*await check_log(reader), *await _messages(reader), *await _receipts(reader), *await _lots(reader)]
+    log = await walked(reader)
+    return [
+        *await check_log(log, reader),
+        *await _messages(reader),
+        *await _receipts(log, reader),
+        *await _lots(reader),
+    ]
 
 
 async def _lots(reader: Reader) -> list[str]:
@@ -99,16 +105,16 @@ async def _unreceipted(reader: Reader, rows: Sequence[Document]) -> list[str]:
 # Receipts
 
 
-async def _receipts(reader: Reader) -> list[str]:
+async def _receipts(log: LogCheck, reader: Reader) -> list[str]:
     faults: list[str] = []
     async for receipts in pages(reader, RECEIPTS):
         messages = await reader.get_many(MESSAGES, [each["_id"] for each in receipts]) if receipts else {}
         for receipt in receipts:
-            faults += _receipt(receipt, messages.get(receipt["_id"]))
+            faults += _receipt(receipt, messages.get(receipt["_id"]), log)
     return faults
 
 
-def _receipt(receipt: Document, row: Document | None) -> list[str]:
+def _receipt(receipt: Document, row: Document | None, log: LogCheck) -> list[str]:
     name = f"I6: the receipt of message {receipt['_id'].hex()}"
     if row is None:
         return [f"{name} is of no message that is here"]
@@ -124,6 +130,8 @@ def _receipt(receipt: Document, row: Document | None) -> list[str]:
         faults.append(f"{name} is about another one")
     if statement.outcome != row["state"]:
         faults.append(f"{name} says {statement.outcome.value}, and the message is {row['state']}")
+    if not all(log.has(step.number, step.hash) for step in statement.log):
+        faults.append(f"{name} tells of entries that are not in the log")
     return faults
 
 

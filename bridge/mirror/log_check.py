@@ -41,6 +41,8 @@ class LogCheck:
     faults: list[str] = field(default_factory=list)
     messages: dict[bytes, Told] = field(default_factory=dict)
     head: Head = field(default_factory=lambda: Head(0, GENESIS_HASH))
+    hashes: list[bytes] = field(default_factory=list)
+    """Of the entries, in order."""
     furthest: int = 0
     """The last entry that a message names which has moved since."""
 
@@ -52,6 +54,11 @@ class LogCheck:
         if sha256(text).digest() != digest:
             self._fault(f"entry {number} is stored under another hash than its own")
         self.head = self._follow(number, text, Head(number, sha256(text).digest()))
+        self.hashes.append(self.head.hash)
+
+    def has(self, number: int, digest: bytes) -> bool:
+        """Whether the log has an entry of that number and hash, or does not go so far as it was walked."""
+        return number > len(self.hashes) or (number > 0 and self.hashes[number - 1] == digest)
 
     def demand_head(self, head: Head) -> None:
         """That the last entry so far is the one that a head names."""
@@ -117,9 +124,9 @@ async def walked(reader: Reader) -> LogCheck:
     return check
 
 
-async def check_log(reader: Reader) -> list[str]:
-    """Faults, each as a sentence that begins with I6; empty when all holds."""
-    check = await walked(reader)
+async def check_log(check: LogCheck, reader: Reader) -> list[str]:
+    """Faults of the log that was walked, and of messages against it, each as a sentence that begins with I6; empty
+    when all holds."""
     faults, seen = list(check.faults), 0
     async for rows in pages(reader, MESSAGES):
         for row in rows:

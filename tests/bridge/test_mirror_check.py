@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bridge.mirror.check import check_mirror
 from bridge.mirror.records import AUDIT, LOTS, MESSAGES, MIRROR, MIRROR_COLLECTIONS, RECEIPTS
 from certificates.canonical import canonical
 from store.pages import every
-from store.port import Delete, Document, Find, Put, Write
+from store.port import Delete, Document, Find, Patch, Put, Write
 from store.sqlite import SqliteStore
 from tests.bridge.receipts_kit import Played, play
 
@@ -54,9 +55,26 @@ async def test_an_entry_that_was_changed(store: SqliteStore) -> None:
     await store.commit([Put(AUDIT, {**middle, "text": middle["text"].replace(b'"at_ms"', b'"at_mS"')})])
     assert any("another hash than its own" in fault for fault in await check_mirror(store))
     await store.commit([Put(AUDIT, _rewritten(middle, lambda entry: entry.update(at_ms=1)))])
-    assert await check_mirror(store) == [
-        f"I6: the log's entry {middle['_id'] + 1} does not hold the hash of the one before"
-    ]
+    faults = await check_mirror(store)
+    assert f"I6: the log's entry {middle['_id'] + 1} does not hold the hash of the one before" in faults
+
+
+async def test_a_log_that_was_written_anew(store: SqliteStore) -> None:
+    """Every hash fits; the receipts that were signed before tell of another log."""
+    head, previous = None, bytes(32).hex()
+    for row in await every(store, AUDIT, Find()):
+        fresh = _rewritten(row, partial(_chained, previous=previous))
+        previous, head = fresh["hash"].hex(), fresh
+        await store.commit([Put(AUDIT, fresh)])
+    assert head is not None
+    await store.commit([Patch(MIRROR, "head", {"hash": head["hash"]})])
+    faults = await check_mirror(store)
+    assert len(faults) == 5
+    assert all("tells of entries that are not in the log" in fault for fault in faults)
+
+
+def _chained(entry: dict[str, Any], previous: str) -> None:
+    entry.update(at_ms=entry["at_ms"] + 1, previous=previous)
 
 
 async def test_the_last_entry_that_was_changed_or_taken_out(store: SqliteStore) -> None:
