@@ -14,9 +14,10 @@ from typing import Final
 
 from bridge.mirror.findings import Findings
 from bridge.mirror.ground import CHAIN
-from bridge.mirror.message import UNITS_PER_WH
+from bridge.mirror.message import UNITS_PER_WH, Reason
 from bridge.mirror.origin import chain_name, origin_of, read_origin
 from bridge.mirror.receipt import BsvProof, Receipt
+from bridge.mirror.recipients import Account, parsed
 from bridge.mirror.statement import BsvLeg, SolanaLeg
 from bridge.mirror.trusted_headers import Trust, TrustedHeaders
 from certificates import ranges
@@ -29,7 +30,7 @@ from overlay.headers import check_work, parse_header
 from overlay.keys import verify
 from overlay.merkle import Bump, is_ambiguous_leaf
 from overlay.sdk import hash256
-from overlay.sighash import sighash
+from overlay.sighash import ALL_FORKID, sighash
 from overlay.transaction import Output, Transaction, show_outpoint, split_outpoint
 from topics.certificates import read_script
 from topics.keychain import Keychain
@@ -135,6 +136,12 @@ class BsvAudit:
         parts = self._successors(found, token)
         is_active = all(part.bundle.status is Status.ACTIVE for part in parts)
         self._findings.proven(_cover(parts, token) and is_active, "it makes the whole certificate Active again")
+        owner = token.exit.get("owner") if isinstance(token.exit, dict) else None
+        if owner is None:
+            self._findings.attested("it went back to whom it had come from")
+        else:
+            is_owners = all(part.locking_key.hex() == owner for part in parts)
+            self._findings.proven(is_owners, f"it is locked to {owner}, as the holder had demanded")
 
     # Certificates
 
@@ -154,7 +161,24 @@ class BsvAudit:
         self._findings.proven(
             canonical(token.origin) == origin, "its origin is this message", "its origin is another message"
         )
+        self._holder(token)
         self._issuer(token, f"certificate {issuance_id}")
+
+    def _holder(self, token: Token) -> None:
+        """That it went to whom the message names, as far as a lock tells whose it is."""
+        wanted, account_id = parsed(self._message.recipient), str(token.bundle.attributes["account_id"])
+        if isinstance(wanted, Reason):
+            self._findings.failed(f"the message names no recipient: {wanted.text}")
+        elif isinstance(wanted, Account):
+            self._findings.proven(
+                account_id == wanted.account_id,
+                f"it is in account {wanted.account_id}",
+                f"it is in account {account_id}, and not in {wanted.account_id}",
+            )
+        elif isinstance(token.note, dict) and locked_to(token, wanted.identity, token.note.get("key_id"), _KEYS):
+            self._findings.proven(True, f"it is locked to the key {wanted.identity.hex()}")
+        else:
+            self._findings.attested(f"account {account_id}, which it is in, has the key {wanted.identity.hex()}")
 
     def _complete(self, transaction: Transaction, leg: BsvLeg) -> None:
         """Nothing more than is told was issued for the message, and it is all that crossed."""
@@ -313,16 +337,12 @@ def _token(transaction: Transaction, index: int) -> Token | None:
 
 def _is_unlocked(transaction: Transaction, index: int, token: Token, coin: Output) -> bool:
     """Whether an input's script is one signature by the key that the coin is locked to, over the whole
-    transaction or what its flags say of it."""
+    transaction."""
     script = transaction.inputs[index].unlocking_script
     if len(script) < 2 or script[0] != len(script) - 1:
         return False
     signature, flags = script[1:-1], script[-1]
-    try:
-        digest = sighash(transaction, index, coin, flags)
-    except ValueError:
-        return False
-    return verify(signature, digest, token.locking_key)
+    return flags == ALL_FORKID and verify(signature, sighash(transaction, index, coin), token.locking_key)
 
 
 def _cover(parts: Sequence[Token], token: Token) -> bool:

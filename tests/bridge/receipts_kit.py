@@ -59,7 +59,7 @@ async def play(folder: Path) -> Played:
         await node.until(State.RECEIPTED)
         await node.deposit(holder, 100 * UNITS_A_WH, None)
         await node.lock(600, str(Keypair().pubkey()))
-        await node.lock(50, "nobody")
+        await node.lock(50, "nobody", owner=stranger().public.hex())
         return await _ended(node, folder)
 
 

@@ -22,6 +22,7 @@ from bridge.programs.tokens import associated_account
 from certificates.canonical import canonical
 from overlay.keys import PrivateKey
 from overlay.merkle import bump_for, merkle_root
+from tests.bridge.mirror_kit import stranger
 from tests.bridge.receipts_kit import ISSUER, Played, anew, another, edited, leaves, play, play_burns
 
 NAMES = ("deposit", "automatic", "exit", "deposit given back", "exit given back")
@@ -67,12 +68,18 @@ def test_a_receipt_of_a_bridge_that_burns_is_proven(burns: Played, name: str) ->
     assert verdict.outcome is Outcome.OK
     told = [check.text for check in verdict.checks]
     assert ("it burns tokens" if name.startswith("burn") else "it mints") in told
+    assert ("it is locked to the key" in " ".join(told)) is (name == "burn, a stranger's")
     for path, value in _lies(name, burns):
         if path != ("asset", "mode"):
             lie = edited(burns.receipts[name], path, value, key=ISSUER)
             assert audited(lie, trusting).outcome is Outcome.FAILED, (path, value)
     lie = edited(burns.receipts[name], ("asset", "mode"), "lock", key=ISSUER)
     assert audited(lie, trusting).outcome is Outcome.FAILED
+
+
+def test_a_certificate_goes_back_to_whom_its_holder_said(played: Played, trusting: Trusting) -> None:
+    told = [check.text for check in audited(played.receipts["exit given back"], trusting).checks]
+    assert f"it is locked to {stranger().public.hex()}, as the holder had demanded" in told
 
 
 def test_headers_in_a_row_serve_as_well(played: Played) -> None:
@@ -243,6 +250,8 @@ def test_a_lookalike_mint_is_not_the_mirrored_one(played: Played, trusting: Trus
     [
         ("deposit", {"units": "1501000000"}, "it is of 1501000000 base units"),
         ("deposit", {"recipient": "0b7cdd5c-2b0c-4d0e-9d1b-6f6f8a3d9d12"}, "the memo names"),
+        ("deposit", {"recipient": "0b7cdd5c-2b0c-4d0e-9d1b-6f6f8a3d9d12"}, "and not in 0b7cdd5c"),
+        ("deposit", {"recipient": "everybody"}, "the message names no recipient"),
         ("exit", {"units": "601000000"}, "it is of 600 Wh, and 601000000 base units crossed"),
         ("exit", {"recipient": str(Pubkey.default())}, "its holder asked for tokens to"),
     ],
