@@ -175,6 +175,8 @@ class _Load(Generic[Item]):
     def take(self, order: Item, pieces: Sequence[_Piece]) -> bool:
         """Take the order if the transaction stays within a packet."""
         added = [one for one in pieces if not self._is_there(one.instruction)]
+        if sum([one.body_bytes for one in added]) > self._free_bytes:
+            return False  # without counting keys, which costs more
         size = self._size.with_all(added)
         if size.total() > PACKET_BYTES:
             return False
