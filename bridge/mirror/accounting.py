@@ -29,7 +29,7 @@ from bridge.mirror.ledger import (
     refund_decided,
     refund_ended,
 )
-from bridge.mirror.limits import Limits, limit_key
+from bridge.mirror.limits import Bucket, Limits, limit_key
 from bridge.mirror.message import Message
 from bridge.mirror.outstanding import NotYet, Outstanding, Overdrawn
 from bridge.mirror.pauses import Pauses
@@ -90,13 +90,20 @@ class Accountant:
             passing = await self._passing(await self._covered(messages, origins, page), page)
             entered = await self._enter_out(passing, origins, page)
         for each in passing:
-            if each.id not in entered and not _has_taken(page.moved.get(each.id, each)):
-                await self._give_back(each, page)
+            if each.id not in entered:
+                await self._return(each, page)
 
     async def _passing(self, messages: Sequence[Message], page: Page) -> list[Message]:
         """Those that neither wait for their delay nor for their turn."""
-        passing = [each for each in messages if not self._is_delayed(each, page)]
-        return [each for each in passing if not await self._is_queued(each, page)]
+        passing, ahead_wh = [], 0
+        for each in messages:
+            if self._is_delayed(each, page):
+                continue
+            waits_wh = await self._wait(each, ahead_wh, page)
+            ahead_wh += waits_wh
+            if not waits_wh:
+                passing.append(each)
+        return passing
 
     def _is_delayed(self, message: Message, page: Page) -> bool:
         """Queue a large message for a while, once."""
@@ -106,23 +113,24 @@ class Accountant:
         page.move(message, State.QUEUED, due_ms=page.now_ms + delay_ms, facts={"queued": _FOR_DELAY})
         return True
 
-    async def _is_queued(self, message: Message, page: Page) -> bool:
-        """Take from the direction's bucket, and queue the message until that was refilled. One that was queued for
-        that took its part already."""
-        direction = message.direction
-        if not self._limits.is_bounded(direction) or _has_taken(message):
-            return False
-        bucket = self._limits.bucket(direction, await self._row(direction, page), page.now_ms)
-        wait_ms = bucket.wait_ms(message.wh)
-        await self._drafts.put(page, MIRROR, limit_key(direction), bucket.taken(message.wh).document())
+    async def _wait(self, message: Message, ahead_wh: int, page: Page) -> int:
+        """Take from the direction's bucket; or queue the message until there is enough: what it waits for, in Wh.
+        Of those that are queued already only `ahead_wh` cross before it."""
+        bucket = await self._bucket(message.direction, page)
+        is_queued = _waits(message)
+        if not self._limits.is_bounded(message.direction):
+            if is_queued:
+                await self._keep(message.direction, bucket.awaited(-_waiting_wh(message)), page)
+            return 0
+        wait_ms = bucket.wait_ms(message.wh, ahead_wh if is_queued else None)
         if not wait_ms:
-            return False
-        due_ms, facts = page.now_ms + wait_ms, {"queued": _FOR_LIMIT}
-        if message.state is State.QUEUED:
-            page.put_off(message, due_ms, facts={**message.facts, **facts})
-        else:
-            page.move(message, State.QUEUED, due_ms=due_ms, facts=facts)
-        return True
+            bucket = bucket.taken(message.wh).awaited(-_waiting_wh(message))
+            await self._keep(message.direction, bucket, page)
+            return 0
+        need_wh = bucket.need_wh(message.wh)
+        await self._keep(message.direction, bucket.awaited(need_wh - _waiting_wh(message)), page)
+        _queue(message, page.now_ms + wait_ms, {"queued": _FOR_LIMIT, "waiting_wh": need_wh}, page)
+        return need_wh
 
     async def _enter_in(self, messages: Sequence[Message], page: Page) -> set[bytes]:
         entered = set()
@@ -139,22 +147,29 @@ class Accountant:
         """Those that something is outstanding for, so that no other takes up room in a limit."""
         covered = []
         for each in messages:
-            match await self._outstanding.against(each, origins.get(_origin(each)), page):
-                case Overdrawn(text):
-                    page.hold(each, Hold.OVERDRAWN, text)
-                case NotYet():
-                    page.put_off(each, page.now_ms + _LOOK_AGAIN_MS)
-                case None:
-                    covered.append(each)
+            if await self._is_covered(each, origins, page):
+                covered.append(each)
+            elif page.moved[each.id].state is State.HELD:
+                await self.let_go(each, page)
         return covered
+
+    async def _is_covered(self, message: Message, origins: Mapping[bytes, Message], page: Page) -> bool:
+        match await self._outstanding.against(message, origins.get(_origin(message)), page):
+            case Overdrawn(text):
+                page.hold(message, Hold.OVERDRAWN, text)
+            case NotYet():
+                page.put_off(message, page.now_ms + _LOOK_AGAIN_MS)
+            case None:
+                return True
+        return False
 
     async def _enter_out(
         self, messages: Sequence[Message], origins: Mapping[bytes, Message], page: Page
     ) -> set[bytes]:
         entered = set()
-        for message in messages:
+        for each in messages:
             # Another exit of this page may have taken what was there.
-            for each in await self._covered([message], origins, page):
+            if await self._is_covered(each, origins, page):
                 await self._outstanding.take(_origin(each), each.units, page)
                 await self._change(entered_out(each), page)
                 await self._refill(each, page)
@@ -191,8 +206,9 @@ class Accountant:
 
     async def let_go(self, message: Message, page: Page) -> None:
         """A message that was queued is held by a person: it leaves its place in the queue."""
-        if message.state is State.QUEUED and _has_taken(message):
-            await self._give_back(message, page)
+        if _waits(message):
+            bucket = await self._bucket(message.direction, page)
+            await self._keep(message.direction, bucket.awaited(-_waiting_wh(message)), page)
 
     async def _demand_refundable(self, message: Message) -> None:
         if message.state is not State.HELD or message.reason is None:
@@ -218,25 +234,42 @@ class Accountant:
             ledger = Ledger.read(await self._drafts.get(page, MIRROR, key)).changed(change)
             await self._drafts.put(page, MIRROR, key, ledger.document())
 
-    async def _give_back(self, message: Message, page: Page) -> None:
-        """What it took from its direction's bucket, and did not use."""
-        await self._pour(message.direction, message.wh, page)
+    async def _return(self, message: Message, page: Page) -> None:
+        """What a message took from its direction's bucket, and did not use. One that is still queued waits on."""
+        if self._limits.is_bounded(message.direction):
+            bucket = (await self._bucket(message.direction, page)).refilled(message.wh)
+            stays = _waiting_wh(page.moved.get(message.id, message))
+            await self._keep(message.direction, bucket.awaited(stays), page)
 
     async def _refill(self, message: Message, page: Page) -> None:
         """What crosses one way makes room the other way."""
-        await self._pour(Direction.OUT if message.direction is Direction.IN else Direction.IN, message.wh, page)
+        other = Direction.OUT if message.direction is Direction.IN else Direction.IN
+        if self._limits.is_bounded(other):
+            await self._keep(other, (await self._bucket(other, page)).refilled(message.wh), page)
 
-    async def _pour(self, direction: Direction, wh: int, page: Page) -> None:
-        if self._limits.is_bounded(direction):
-            bucket = self._limits.bucket(direction, await self._row(direction, page), page.now_ms)
-            await self._drafts.put(page, MIRROR, limit_key(direction), bucket.refilled(wh).document())
+    async def _bucket(self, direction: Direction, page: Page) -> Bucket:
+        row = await self._drafts.get(page, MIRROR, limit_key(direction))
+        return self._limits.bucket(direction, row, page.now_ms)
 
-    async def _row(self, direction: Direction, page: Page) -> dict[str, object] | None:
-        return await self._drafts.get(page, MIRROR, limit_key(direction))
+    async def _keep(self, direction: Direction, bucket: Bucket, page: Page) -> None:
+        await self._drafts.put(page, MIRROR, limit_key(direction), bucket.document())
 
 
-def _has_taken(message: Message) -> bool:
+def _queue(message: Message, due_ms: int, facts: Mapping[str, object], page: Page) -> None:
+    if message.state is State.QUEUED:
+        page.put_off(message, due_ms, facts={**message.facts, **facts})
+    else:
+        page.move(message, State.QUEUED, due_ms=due_ms, facts=facts)
+
+
+def _waits(message: Message) -> bool:
+    """Whether it is queued for its turn."""
     return message.state is State.QUEUED and message.facts.get("queued") == _FOR_LIMIT
+
+
+def _waiting_wh(message: Message) -> int:
+    """What it waits for of its direction's bucket."""
+    return int(message.facts["waiting_wh"]) if _waits(message) else 0
 
 
 def _origin(message: Message) -> bytes:

@@ -1,8 +1,9 @@
 """How much may cross in a window: a bucket a direction, refilled steadily, and by what crosses the other way.
 
-A message takes what it needs from its bucket at once, and the bucket may owe; the message then waits until that is
-refilled. So those that wait pass in the order in which they came, and none is overtaken for ever by smaller ones.
-A message of more than the whole bucket needs a full one, and empties it.
+A message that finds too little in the bucket waits, and the bucket knows how much waits: who comes later leaves
+that much in it, so that those that wait pass in the order in which they came, and none is overtaken for ever by
+smaller ones. What passes is taken when it passes: however long messages waited, no more than a full bucket goes at
+once. A message of more than the whole bucket needs a full one, and empties it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ def limit_key(direction: Direction) -> str:
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """Immutable. `level` is what is in it at `at_ms`, in Wh × `window_ms`, so that a millisecond refills exactly
-    `capacity_wh` of it; it is below 0 while messages wait."""
+    `capacity_wh` of it. `waiting_wh` is what messages wait for."""
 
     capacity_wh: int
     window_ms: int
     level: int
     at_ms: int
+    waiting_wh: int = 0
 
     @classmethod
     def full(cls, capacity_wh: int, window_ms: int, now_ms: int) -> Bucket:
@@ -45,11 +47,11 @@ class Bucket:
         if row is None:
             return cls.full(capacity_wh, window_ms, now_ms)
         level = row["level_wh"] * window_ms + min(row["fraction"], window_ms - 1)
-        return cls(capacity_wh, window_ms, level, row["at_ms"]).at(now_ms)
+        return cls(capacity_wh, window_ms, level, row["at_ms"], row["waiting_wh"]).at(now_ms)
 
     def document(self) -> Document:
         level_wh, fraction = divmod(self.level, self.window_ms)
-        return {"level_wh": level_wh, "fraction": fraction, "at_ms": self.at_ms}
+        return {"level_wh": level_wh, "fraction": fraction, "at_ms": self.at_ms, "waiting_wh": self.waiting_wh}
 
     def at(self, now_ms: int) -> Bucket:
         """Later, and fuller. A clock that was set back refills nothing."""
@@ -59,31 +61,33 @@ class Bucket:
 
     @property
     def left_wh(self) -> int:
-        """What may cross at once."""
-        return max(0, self.level // self.window_ms)
+        """What may cross at once, and leave enough to those that wait."""
+        return max(0, self.level // self.window_ms - self.waiting_wh)
 
-    @property
-    def owed_wh(self) -> int:
-        """What waits to be refilled."""
-        return max(0, -(self.level // self.window_ms))
+    def need_wh(self, wh: int) -> int:
+        """What a message of so much takes."""
+        return min(wh, self.capacity_wh)
 
-    def wait_ms(self, wh: int) -> int:
-        """How long until so much may cross; 0 for at once."""
-        lacking = self._need(wh) - self.level
+    def wait_ms(self, wh: int, ahead_wh: int | None = None) -> int:
+        """How long until so much may cross, when `ahead_wh` cross before, by default all that wait; 0 for at
+        once."""
+        before_wh = self.waiting_wh if ahead_wh is None else ahead_wh
+        lacking = (before_wh + self.need_wh(wh)) * self.window_ms - self.level
         return max(0, -(-lacking // self.capacity_wh))
 
     def taken(self, wh: int) -> Bucket:
-        return replace(self, level=self.level - self._need(wh))
+        return replace(self, level=self.level - self.need_wh(wh) * self.window_ms)
 
     def refilled(self, wh: int) -> Bucket:
-        return replace(self, level=min(self._full, self.level + self._need(wh)))
+        return replace(self, level=min(self._full, self.level + self.need_wh(wh) * self.window_ms))
+
+    def awaited(self, wh: int) -> Bucket:
+        """With so much more that waits; less, where `wh` is negative."""
+        return replace(self, waiting_wh=max(0, self.waiting_wh + wh))
 
     @property
     def _full(self) -> int:
         return self.capacity_wh * self.window_ms
-
-    def _need(self, wh: int) -> int:
-        return min(wh, self.capacity_wh) * self.window_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Headroom:
     @property
     def waiting_wh(self) -> int:
         """What waits for its turn already."""
-        return 0 if self.bucket is None else self.bucket.owed_wh
+        return 0 if self.bucket is None else self.bucket.waiting_wh
 
     def wait_ms(self, wh: int) -> int:
         """How long a message of so much would wait, if nothing else came: the delay of large ones, then its turn.

@@ -65,7 +65,8 @@ MESSAGES: Final = Collection(
                   out: origin (hex id of the message that the certificate mirrors), issuance_id, range
                   ([start, end]), owner (hex, the key that `exit.owner` binds a refund to), previous (hex, the key
                   that the certificate was locked to before)
-    accounting    accounted (True), lots ([key, units] each), queued (delay or limit: for what it is QUEUED)
+    accounting    accounted (True), lots ([key, units] each), queued (delay or limit: for what it is QUEUED),
+                  waiting_wh (what it waits for of the limit)
     delivering    issuances ([issuance id, output index, Wh] each), completion (txid, hex), earlier (txids on BSV,
                   hex, of attempts before the last); on Solana slot (of a refund refund_slot), marker and paid_to
                   (base58), alone (True, of one that spoilt a transaction: it gets its own)

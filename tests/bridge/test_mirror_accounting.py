@@ -175,6 +175,17 @@ async def test_beyond_the_limit_messages_wait_their_turn(made: Callable[..., Any
     assert (await books.headroom(Direction.IN)).left_wh == 0
 
 
+async def test_however_long_they_waited_no_more_than_a_bucket_goes_at_once(made: Callable[..., Any]) -> None:
+    books = await made(limit_in_wh=1_000)
+    waiting = await books.account(*await books.deposits(*[500] * 8))
+    books.clock.now_ms += 30 * DAY_MS
+    waiting = await books.account(*waiting[2:])
+    assert states(waiting) == [State.ACCOUNTED] * 2 + [State.QUEUED] * 4
+    assert [each.due_ms - books.clock.now_ms for each in waiting[2:]] == [DAY_MS // 2 * n for n in range(1, 5)]
+    (newcomer,) = await books.account(*await books.deposits(1))
+    assert newcomer.due_ms > waiting[-1].due_ms
+
+
 async def test_what_crosses_one_way_makes_room_the_other_way(made: Callable[..., Any]) -> None:
     books = await made(limit_in_wh=1_000, limit_out_wh=500)
     (came,) = await books.cross(1_000)
@@ -205,7 +216,7 @@ async def test_who_waits_for_the_end_of_another_message_keeps_no_part_twice(made
     await books.end(came)
     exits = await books.account(*exits)
     assert states(exits) == [State.ACCOUNTED, State.QUEUED]
-    assert (await books.headroom(Direction.OUT)).left_wh == 0
+    assert (await books.headroom(Direction.OUT)).waiting_wh == 700
 
 
 async def test_a_large_message_waits_first_and_for_the_limit_then(made: Callable[..., Any]) -> None:
@@ -226,6 +237,7 @@ async def test_a_large_message_waits_first_and_for_the_limit_then(made: Callable
 async def test_a_queued_message_that_is_held_leaves_the_queue(made: Callable[..., Any]) -> None:
     books = await made(limit_in_wh=1_000)
     waiting = await books.account(*await books.deposits(1_000, 600, 100))
+    assert (await books.headroom(Direction.IN)).waiting_wh == 700
     await books.order("hold", message=waiting[1].id.hex())
     assert (await books.headroom(Direction.IN)).waiting_wh == 100
     await books.order("release", message=waiting[1].id.hex())

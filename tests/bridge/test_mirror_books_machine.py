@@ -27,10 +27,12 @@ from store.sqlite import SqliteStore
 from tests.bridge.books_kit import Books
 
 T = TypeVar("T")
-HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 WHS = st.lists(st.sampled_from([1, 20, 70, 100, 250]), min_size=1, max_size=4)
 CAPACITY_WH = {Direction.IN: 200, Direction.OUT: 100}
 EARLY = (State.VALIDATED, State.QUEUED)
+READY = (State.ACCOUNTED, State.REFUND_ACCOUNTED, State.DST_SIGNED)
 SEED = st.integers(0, 1_000)
 
 
@@ -59,13 +61,14 @@ class Crossings(RuleBasedStateMachine):
             large_delay_secs=delay_secs,
         )
         self.run(self.books.open())
+        self.deposit([70, 100, 20], 60, [0, 0, 0])
 
     # What comes
 
-    @rule(whs=WHS)
-    def deposit(self, whs: list[int]) -> None:
-        kind = self.books.arriving
-        self.run(self.books.deposits(*whs, kind=kind))
+    @rule(whs=WHS, minutes=st.sampled_from([1, 60]), ends=st.lists(SEED, max_size=2))
+    def deposit(self, whs: list[int], minutes: int, ends: list[int]) -> None:
+        self.run(self.books.deposits(*whs, kind=self.books.arriving))
+        self.work(minutes, ends)
 
     @rule(seed=SEED, whs=WHS)
     def leave(self, seed: int, whs: list[int]) -> None:
@@ -75,8 +78,16 @@ class Crossings(RuleBasedStateMachine):
 
     # What the lanes do
 
-    @rule()
-    def account(self) -> None:
+    @rule(minutes=st.sampled_from([0, 1, 20, 60]), ends=st.lists(SEED, max_size=4))
+    def work(self, minutes: int, ends: list[int]) -> None:
+        """Time passes, the books are asked for what is due, and some messages come to their end."""
+        self.books.clock.now_ms += minutes * MINUTE_MS
+        self._account()
+        for seed in ends:
+            if message := self._pick(seed, lambda each: each.state in READY):
+                self.run(self.books.end(message))
+
+    def _account(self) -> None:
         now_ms = self.books.clock.now_ms
         due = [each for each in self._now() if each.state in EARLY and (each.due_ms or 0) <= now_ms]
         for direction in Direction:
@@ -84,12 +95,6 @@ class Crossings(RuleBasedStateMachine):
             for each in self.run(self.books.account(*before)) if before else ():
                 if each.state is State.ACCOUNTED:
                     self.passed.append((now_ms, direction, each.wh))
-
-    @rule(seed=SEED)
-    def end(self, seed: int) -> None:
-        ready = (State.ACCOUNTED, State.REFUND_ACCOUNTED, State.DST_SIGNED)
-        if message := self._pick(seed, lambda each: each.state in ready):
-            self.run(self.books.end(message))
 
     @rule(seed=SEED)
     def sign(self, seed: int) -> None:
@@ -137,10 +142,6 @@ class Crossings(RuleBasedStateMachine):
     def pause(self, direction: Direction, is_paused: bool) -> None:
         self.run(self.books.pause(direction) if is_paused else self.books.resume(direction))
 
-    @rule(ms=st.sampled_from([1, 1_000, HOUR_MS // 10, HOUR_MS]))
-    def pass_time(self, ms: int) -> None:
-        self.books.clock.now_ms += ms
-
     # What must hold
 
     @precondition(lambda self: hasattr(self, "books"))
@@ -167,7 +168,10 @@ class Crossings(RuleBasedStateMachine):
         for direction, capacity_wh in CAPACITY_WH.items():
             row = self.run(self.books.store.get(MIRROR, limit_key(direction)))
             bucket = Bucket.read(row, capacity_wh, HOUR_MS, self.books.clock.now_ms)
-            assert bucket.level <= capacity_wh * HOUR_MS
+            assert 0 <= bucket.level <= capacity_wh * HOUR_MS
+            queued = [each for each in self._now() if each.direction is direction and each.state is State.QUEUED]
+            waiting = [each for each in queued if each.facts["queued"] == "limit"]
+            assert bucket.waiting_wh == sum(min(each.wh, capacity_wh) for each in waiting)
 
     @invariant()
     def no_more_crosses_in_a_window_than_the_limit_lets(self) -> None:
@@ -226,8 +230,8 @@ def _units(messages: Iterable[Message]) -> int:
 
 
 Crossings.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=50,
+    max_examples=12,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
