@@ -76,6 +76,7 @@ class Books:
         self.asset = an_asset(mode)
         engine = NoChain(HeaderChain(store, cast(HeaderSource, None)))
         ground = cast(MirrorGround, BooksGround(store, self.book, self.settings, self.asset, self.clock, engine))
+        self.ground = ground
         self.pauses = Pauses(store)
         self.accountant = Accountant(ground, Lots(ground), self.pauses)
         self.operating = Operating(ground, self.accountant, self.pauses)
