@@ -95,11 +95,15 @@ class Campaign:
     async def run(self) -> Result:
         started = monotonic()
         await self._begin()
+        begun = monotonic()
         async with asyncio.timeout(self.plan.storm_secs * 3 + 120):
             await self._storm()
+        stormed = monotonic()
         await self.solana_weather.clear()
         await self._rest()
         await self._judge()
+        spans = f"begun in {begun - started:.0f} s, storm of {stormed - begun:.0f} s, rest of {monotonic() - stormed:.0f} s"
+        print(f"{self.plan.kind}, seed {self.plan.seed}: {spans}", file=sys.stderr, flush=True)
         deaths: Counter[str] = sum((each.deaths for each in self.bridges), Counter())
         weather = self.solana_weather.counts + self.bsv_weather.counts
         counts = self.households.counts + self.rogue.counts
