@@ -102,7 +102,7 @@ class Campaign:
         await self.solana_weather.clear()
         await self._rest()
         await self._judge()
-        spans = f"begun in {begun - started:.0f} s, storm of {stormed - begun:.0f} s, rest of {monotonic() - stormed:.0f} s"
+        spans = f"begun {begun - started:.0f} s, storm {stormed - begun:.0f} s, rest {monotonic() - stormed:.0f} s"
         print(f"{self.plan.kind}, seed {self.plan.seed}: {spans}", file=sys.stderr, flush=True)
         deaths: Counter[str] = sum((each.deaths for each in self.bridges), Counter())
         weather = self.solana_weather.counts + self.bsv_weather.counts

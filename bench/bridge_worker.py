@@ -9,7 +9,7 @@ Kinds, and what each is without:
 
     real          nothing
     unmarked      the marker on Solana: that a release was made is in the memo alone
-    unrecorded    the record before the send: a release is stored only once it was sent
+    unrecorded    the record before the send: releases and transactions on BSV are stored only once they were sent
     unaccounted   the accountant's refusal: what a certificate's origin claims is believed
 """
 
@@ -26,18 +26,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic, time_ns
-from typing import Any, Final
+from typing import Final, TypeGuard
 
 import uvloop
 
 from api.node import Node
 from api.server import Server
 from bench.bridge_without import without
-from bridge.mirror.records import MESSAGES, RELEASES
+from bridge.mirror.records import ISSUES, MESSAGES, RELEASES
 from bridge.mirror.states import State
 from config.load import load_settings
 from config.logging import configure_logging
-from store.port import Insert, Patch, Write
+from overlay.arc import ArcClient
+from overlay.records import RAWS, load_raws
+from overlay.transaction import Transaction, split_outpoint
+from overlay.wire import to_extended
+from store.port import Insert, Patch, Put, Write
 from store.sqlite import SqliteStore
 
 JUMP_AFTER_SECS: Final = 1.5
@@ -81,25 +85,44 @@ class DoomedStore(SqliteStore):
 
     async def commit(self, writes: Sequence[Write]) -> None:
         states = _states(writes)
-        self._doom.at("before", states)
         if self._sender is not None:
-            await self._sender.send([each.document["raw"] for each in writes if _is_release(each)])
+            await self._sender.send(writes)
+        self._doom.at("before", states)
         await super().commit(writes)
         self._doom.at("after", states)
 
 
 class Sender:
-    """Sends releases before they are stored."""
+    """Sends what the bridge makes before it is stored: releases, and transactions on BSV."""
 
     def __init__(self) -> None:
         self.node: Node | None = None
 
-    async def send(self, raws: Sequence[bytes]) -> None:
-        metering = self.node.metering if self.node is not None else None
-        if metering is None or metering.solana is None:
+    async def send(self, writes: Sequence[Write]) -> None:
+        node = self.node
+        if node is None or node.metering is None or node.metering.solana is None:
             return
-        sends = [metering.solana.rpc.send(raw) for raw in raws]
-        await asyncio.gather(*sends, return_exceptions=True)
+        inserts = [each for each in writes if isinstance(each, Insert)]
+        rpc = node.metering.solana.rpc
+        sends = [rpc.send(each.document["raw"]) for each in inserts if each.collection is RELEASES]
+        made = {each.document["_id"] for each in inserts if each.collection is ISSUES}
+        raws = [each.document["raw"] for each in writes if _is_raw(each, made)]
+        await asyncio.gather(*sends, *(self._broadcast(node, raw) for raw in raws), return_exceptions=True)
+
+    async def _broadcast(self, node: Node, raw: bytes) -> None:
+        transaction = Transaction.parse(raw)
+        parents = await load_raws(node.store, {each.outpoint[:32] for each in transaction.inputs})
+        spent = [split_outpoint(each.outpoint) for each in transaction.inputs]
+        sources = [Transaction.parse(parents[txid]).outputs[index] for txid, index in spent]
+        arc = ArcClient(node.settings.chain.arc_url or "", timeout_secs=5)
+        try:
+            await arc.broadcast(to_extended(transaction, sources))
+        finally:
+            await arc.close()
+
+
+def _is_raw(write: Write, txids: set[bytes]) -> TypeGuard[Insert | Put]:
+    return isinstance(write, Insert | Put) and write.collection is RAWS and write.document["_id"] in txids
 
 
 def _states(writes: Sequence[Write]) -> frozenset[State]:
@@ -111,10 +134,6 @@ def _states(writes: Sequence[Write]) -> frozenset[State]:
         elif isinstance(each, Patch) and each.collection is MESSAGES and "state" in each.changes:
             found.add(State(each.changes["state"]))
     return frozenset(found)
-
-
-def _is_release(write: Write) -> Any:
-    return isinstance(write, Insert) and write.collection is RELEASES
 
 
 class OffClock:
