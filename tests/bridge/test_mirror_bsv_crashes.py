@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from energytag.actions import Kind
 from energytag.audit import check_registry
 from store.port import StoreUnavailable, Write
 from tests.bridge.bsv_kit import CONFIRMATIONS, BsvMirror, Crash, CrashingStore, is_whole, store_at
+from tests.bridge.minting_kit import NoLease
 from tests.energytag.kit import DEVICE, readings
 from tests.overlay.kit import Chain, Clock
 
@@ -181,11 +183,8 @@ async def test_a_message_that_somebody_moved_is_left_alone(mirror: BsvMirror) ->
 
 async def test_two_workers_on_one_book(mirror: BsvMirror) -> None:
     """Without a lease between them: what holds is versions and the log's head."""
-    other = Book(mirror.store, mirror.book._lease, mirror.clock)
-    ground = type(mirror.ground)(
-        **{name: getattr(mirror.ground, name) for name in mirror.ground.__slots__} | {"book": other}
-    )
-    rival = BsvDestination(ground, mirror.books, mirror.books, mirror.books)
+    other = Book(mirror.store, NoLease(), mirror.clock)
+    rival = BsvDestination(replace(mirror.ground, book=other), mirror.books, mirror.books, mirror.books)
     messages = await mirror.deposits(20)
     await asyncio.gather(mirror.destination.deliver(messages), rival.deliver(messages))
     left: list[Message] = [each for each in await mirror.now(*messages) if each.state is State.ACCOUNTED]
@@ -198,10 +197,7 @@ async def test_two_workers_on_one_book(mirror: BsvMirror) -> None:
 async def test_who_lost_the_lease_writes_nothing(mirror: BsvMirror) -> None:
     lease = StoredLease(mirror.store, mirror.clock, "one", name="mirror")
     assert await lease.hold()
-    ground = type(mirror.ground)(
-        **{name: getattr(mirror.ground, name) for name in mirror.ground.__slots__}
-        | {"book": Book(mirror.store, lease, mirror.clock)}
-    )
+    ground = replace(mirror.ground, book=Book(mirror.store, lease, mirror.clock))
     sleeper = BsvDestination(ground, mirror.books, mirror.books, mirror.books)
     messages = await mirror.deposits(2)
     mirror.clock.now_ms += 600_000
