@@ -10,14 +10,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from bridge.mirror.audited_bsv import BsvAudit, Trusting, bsv_txids
 from bridge.mirror.audited_solana import SolanaAudit
 from bridge.mirror.findings import Check, Findings, Outcome, overall
-from bridge.mirror.message import MOST_ENTRIES, UNITS_PER_WH
+from bridge.mirror.message import MOST_ENTRIES
 from bridge.mirror.receipt import Receipt, read_receipt
 from bridge.mirror.statement import BsvLeg, LogStep, ReceiptMalformed, SolanaLeg
 from bridge.mirror.states import EDGES, ENDED, Direction, Kind, State
+
+
+_DECIMALS: Final = 9
+"""Of a token of which one is a kWh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def _is_sound(receipt: Receipt, findings: Findings) -> bool:
         and (receipt.completion is None or (is_paid and not is_in))
         and (statement.message.kind is Kind.BURN) is (is_in and statement.asset.mode == "burn")
         and (is_in is False or statement.source_asset == str(statement.asset.mint))
-        and 10**statement.asset.decimals == 1000 * UNITS_PER_WH
+        and statement.asset.decimals == _DECIMALS
     )
     told = f"a message of direction {statement.message.direction.value} that ended {statement.outcome.value}"
     return findings.proven(is_sound, f"it is about {told}", f"it does not hold together as {told}")

@@ -24,6 +24,8 @@ from overlay.transaction import read_outpoint, show_outpoint, txid_from_hex
 
 FORMAT: Final = "metawatt bridge receipt"
 VERSION: Final = 1
+_MOST_TEXT: Final = 1000
+"""Characters; a recipient has at most 128, and everything else fewer."""
 
 
 class ReceiptMalformed(BadRequest):
@@ -231,7 +233,7 @@ def _message(value: Mapping[str, Any], asset: Asset) -> Message:
         direction=direction,
         kind=Kind(value["kind"]),
         asset=asset.name,
-        units=int(_text(value["units"])),
+        units=_units(value["units"]),
         source_tx=event[: 64 if direction is Direction.IN else 32],
         source_event=event,
         recipient=_text(value["recipient"]),
@@ -307,9 +309,16 @@ def whole(value: Any) -> int:
     return value
 
 
+def _units(value: Any) -> int:
+    units = int(_text(value))
+    if not 0 <= units < 2**64:
+        raise ReceiptMalformed(f"{units} is no amount of tokens")
+    return units
+
+
 def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise ReceiptMalformed(f"{value!r} is no text")
+    if type(value) is not str or len(value) > _MOST_TEXT:
+        raise ReceiptMalformed(f"not a text of at most {_MOST_TEXT} characters")
     return value
 
 

@@ -156,6 +156,19 @@ def test_no_byte_can_be_changed(played: Played, trusting: Trusting, name: str) -
             assert audited(changed, trusting).outcome is Outcome.FAILED, (at, data[at - 20 : at + 20])
 
 
+HOSTILE = (-1, 2**53 - 1, 1.5, True, None, "", "-1", "9" * 30, "x" * 70_000, "0.0.0", [], {}, [[]])
+
+
+@pytest.mark.parametrize("name", ["deposit", "exit"])
+def test_hostile_members_are_told_and_no_more(played: Played, trusting: Trusting, name: str) -> None:
+    """Signed by whoever hands it out, so that everything behind the signature meets them."""
+    data = played.receipts[name]
+    for path, was in leaves(orjson.loads(data)):
+        for value in HOSTILE:
+            if value != was and path != ("written_ms",):
+                audited(edited(data, path, value, key=None if path == ("message", "id") else ISSUER), trusting)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
 def test_a_receipt_that_is_cut_off_or_goes_on_is_none(played: Played, trusting: Trusting, cut: int) -> None:
     data = played.receipts["exit"]

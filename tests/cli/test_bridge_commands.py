@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 from pathlib import Path
 
 import orjson
@@ -99,11 +100,16 @@ def test_what_cannot_be_used(left: Played, arguments: tuple[str, ...]) -> None:
         metawatt("audit", *named)
 
 
+def _no_network(*_: object) -> None:
+    raise AssertionError("an audit asks nobody")
+
+
 def test_an_audit_needs_nothing_but_its_files(
     left: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No setting, however wrong, hinders it; and it leaves nothing behind."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket.socket, "connect", _no_network)
     monkeypatch.setenv("METAWATT_PROT", "1")
     assert metawatt("audit", left.folder / "exit.json", "--headers", left.folder / "headers.json")[0] == 0
     assert list(tmp_path.iterdir()) == []
