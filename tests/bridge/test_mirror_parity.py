@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from bridge.mirror.states import Direction, Hold, State
 from bridge.programs.tokens import associated_account, create_associated_account
 from bridge.records import CURSORS
 from config.errors import BadRequest, ErrorCode, Unavailable
-from store.port import Find, Patch
+from store.port import Conflict, Find, Patch
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import FINAL_SLOTS
 from tests.bridge.mirror_kit import UNITS_A_WH, MirrorNode, memo_to
@@ -293,3 +295,64 @@ async def test_a_gap_in_the_history_is_an_alarm(node: MirrorNode) -> None:
     await node.store.commit([Patch(CURSORS, address, {"gap": None})])
     await node.parts.parity.watch()
     assert await standing(node.store) == []
+
+
+# While everything moves
+
+
+async def test_parity_is_exact_while_everything_moves(node: MirrorNode) -> None:
+    """Lanes, the event processor, blocks and slots go on in tasks of their own; no reading sees a breach."""
+    holder, over = Keypair(), asyncio.Event()
+    await node.mint_readings(holder, [500] * 6)
+
+    async def again(work: Callable[[], Awaitable[object]]) -> None:
+        while not over.is_set():
+            with suppress(Conflict):
+                await work()
+            await asyncio.sleep(0.001)
+
+    async def chains() -> None:
+        await node.cluster.advance(1)
+        await node.registry.node.engine.tend()
+        node.clock.now_ms += 500
+
+    async def crossings() -> None:
+        for number in range(6):
+            await node.deposit(holder, (100 + number) * UNITS_A_WH, memo_to())
+            await node.mine()
+            if number > 2:
+                await node.lock(10, str(Keypair().pubkey()))
+        for _ in range(6):
+            await node.mine()
+            await asyncio.sleep(0.1)
+        over.set()
+
+    works = [*(lane.round for lane in node.parts.lanes), node.parts.solana.follow, node.parts.bsv.follow]
+    moving = [again(work) for work in (*works, node.watching.catch_up, chains)]
+    readings: list[ParityFigures] = []
+
+    async def reading() -> None:
+        readings.append(await node.parts.parity.compute())
+
+    await asyncio.gather(crossings(), again(reading), *moving)
+    assert all(each.is_exact for each in readings), [each for each in readings if not each.is_exact]
+    assert len({each.entries for each in readings}) > 5
+    await exact(node)
+
+
+async def test_what_is_deep_is_added_up_for_good_and_outlives_a_restart(node: MirrorNode) -> None:
+    await mirrored(node)
+    key = f"coins:{node.parts.ground.asset.name}"
+    await exact(node)
+    assert await node.store.get(MIRROR, key) is None, "a reorganisation may still take it back"
+    await node.chain.dev.mine(node.settings.chain.reorg_limit + 1)
+    await node.mine()
+    node.clock.now_ms += 60_000
+    await mirrored(node)
+    await exact(node)
+    row = await node.store.get(MIRROR, key)
+    assert row is not None
+    assert row["issued_wh"] == 1_000
+    again = Parity(node.parts.ground)
+    figures = await again.compute()
+    assert (figures.coins_wh, figures.is_exact) == (2_000, True)
