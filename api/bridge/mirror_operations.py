@@ -82,6 +82,9 @@ class OperationsHandler:
     async def refund(self, request: web.Request) -> web.Response:
         return await self._order_message(request, "refund")
 
+    async def write_off(self, request: web.Request) -> web.Response:
+        return await self._order_message(request, "write_off")
+
     async def _order_message(self, request: web.Request, kind: str) -> web.Response:
         asked = await read_model(request, self._bodies, Order)
         message = await message_of(mirror_of(self._node).store, request.match_info["message_id"])
@@ -169,6 +172,13 @@ class OperationsHandler:
                 "refundBridgeMessage",
                 "Give a held message's energy back on the chain that it came from",
                 self.refund,
+                Order,
+            ),
+            _order_route(
+                f"{of_message}/write-off",
+                "writeOffBridgeMessage",
+                "Take a held message whose source is gone out of the books",
+                self.write_off,
                 Order,
             ),
         )

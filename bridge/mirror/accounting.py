@@ -34,16 +34,17 @@ from bridge.mirror.message import Message
 from bridge.mirror.outstanding import NotYet, Outstanding, Overdrawn
 from bridge.mirror.pauses import Pauses
 from bridge.mirror.ports import Provenance
-from bridge.mirror.records import MESSAGES, MIRROR
+from bridge.mirror.presence import Presence
+from bridge.mirror.records import INBOX, MESSAGES, MIRROR
 from bridge.mirror.states import Direction, Hold, State
 from config.errors import BadRequest, ErrorCode
-from store.port import Reader
+from store.port import Delete, Reader
 
 PAUSED_MS: Final = 2_000
 _LOOK_AGAIN_MS: Final = 500
 _FOR_DELAY: Final = "delay"
 _FOR_LIMIT: Final = "limit"
-_NEVER_REFUNDED: Final = (Hold.SOURCE_DISPUTED, Hold.SOURCE_LOST)
+_UNSURE: Final = (Hold.SOURCE_DISPUTED, Hold.SOURCE_LOST)
 
 
 def ledger_key(asset: str) -> str:
@@ -65,6 +66,7 @@ class Accountant:
         self._provenance = provenance
         self._pauses = pauses
         self._landing = Landing(ground)
+        self._presence = Presence(ground)
         self._drafts = Drafts(ground.store)
         self._outstanding = Outstanding(self._drafts)
         self._limits = Limits(ground.store, ground.bridge, ground.now_ms)
@@ -195,6 +197,26 @@ class Accountant:
                 await self._outstanding.put(_origin(message), message.units, page)
         page.move(message, State.REFUND_ACCOUNTED, is_refund=True, destination_tx=None)
 
+    async def write_off(self, message: Message, page: Page) -> None:
+        """HELD → SRC_ORPHANED: what was entered for a source that is gone is taken back, and nothing was paid for
+        it. `BadRequest(STATUS_FORBIDS)` while its source is there, or a transaction for it may have landed. Should
+        the source come back, the message begins anew."""
+        await self._demand_vanished(message)
+        if message.direction is Direction.IN:
+            # So that the chain, when it is read again, brings it in as new.
+            page.write(Delete(INBOX, message.source_event))
+        elif message.was_accounted and not message.is_refund:
+            await self._change(refund_decided(message), page)
+            await self._outstanding.put(_origin(message), message.units, page)
+        page.move(
+            message,
+            State.SRC_ORPHANED,
+            facts={"accounted": False},
+            is_refund=False,
+            destination_tx=None,
+            final_ms=None,
+        )
+
     async def ended(self, messages: Sequence[Message], page: Page) -> None:
         """Energy has arrived at its destination, or is back: what the books write with the last step."""
         for each in messages:
@@ -213,10 +235,18 @@ class Accountant:
     async def _demand_refundable(self, message: Message) -> None:
         if message.state is not State.HELD or message.reason is None:
             raise _forbidden(f"The message is {message.state.value}, and only one that is HELD can be refunded")
-        if message.final_ms is None or message.reason.code in _NEVER_REFUNDED:
+        if message.final_ms is None or message.reason.code in _UNSURE:
             raise _forbidden("Its source is not final for sure: nothing is there to be given back")
         if why := await self._landing.against_refund(message):
             raise _forbidden(f"It cannot be refunded: {why}")
+
+    async def _demand_vanished(self, message: Message) -> None:
+        if message.state is not State.HELD or message.reason is None:
+            raise _forbidden(f"The message is {message.state.value}, and only one that is HELD can be written off")
+        if message.final_ms is not None and message.reason.code not in _UNSURE:
+            raise _forbidden(f"It is held for {message.reason.code.value}: its source is not in doubt")
+        if why := await self._presence.against_write_off(message) or await self._landing.against_refund(message):
+            raise _forbidden(f"It cannot be written off: {why}")
 
     def _ending(self, message: Message) -> Change:
         if message.is_refund:

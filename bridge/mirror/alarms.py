@@ -2,7 +2,8 @@
 itself.
 
     parity_breached       the chains do not add up              pauses both directions
-    source_lost           a source went after it was final      pauses both directions
+    source_lost           a source went after it was final      pauses both directions; over once it is back,
+                                                                or written off
     foreign_release       tokens left custody by no transaction of the bridge's
     movement_unexplained  a transaction's instructions do not explain what it did to the mint's tokens
     supply_differs        the mint's supply is not what its movements add up to

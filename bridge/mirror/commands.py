@@ -41,6 +41,8 @@ class Order(StrEnum):
     """`message`: a held one goes on."""
     REFUND = "refund"
     """`message`: a held one is given back."""
+    WRITE_OFF = "write_off"
+    """`message`: a held one whose source is gone for good leaves the books."""
 
 
 _OF_DIRECTIONS: Final = (Order.PAUSE, Order.RESUME)

@@ -86,6 +86,8 @@ class Operating:
                 await self._release(message, page)
             case Order.REFUND:
                 await self._accountant.refund(message, page)
+            case Order.WRITE_OFF:
+                await self._accountant.write_off(message, page)
         return {"message": message.id.hex(), "message_state": page.moved[message.id].state.value}
 
     # Directions

@@ -209,7 +209,7 @@ class Poster:
                     page.hold(message, reason.code, reason.text)
                 elif message.is_open:
                     log.error("a crossing cannot be completed", message=message.id.hex(), reason=reason.text)
-                    page.put_off(message, page.now_ms + _PUT_OFF_MS)
+                    page.put_off(message, page.now_ms + _PUT_OFF_MS, reason=reason)
 
 
 def packed(legs: Iterable[L], most_outputs: int, most_topics: int) -> list[list[L]]:

@@ -39,7 +39,7 @@ class State(StrEnum):
     SRC_FINAL = "SRC_FINAL"
     """The source is final, as far as that was asked for."""
     SRC_ORPHANED = "SRC_ORPHANED"
-    """The source vanished before it was final; nothing was done."""
+    """The source vanished before it was final, or was written off after; nothing was done."""
     VALIDATED = "VALIDATED"
     """Who is to get what is known, and allowed."""
     HELD = "HELD"
@@ -115,7 +115,9 @@ EDGES: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.VALIDATED: frozenset({State.ACCOUNTED, State.QUEUED, State.HELD}),
         State.QUEUED: frozenset({State.ACCOUNTED, State.HELD}),
         State.ACCOUNTED: frozenset({State.DST_SIGNED, State.DST_SEEN, State.HELD}),
-        State.HELD: frozenset({State.OBSERVED, State.SRC_FINAL, State.ACCOUNTED, State.REFUND_ACCOUNTED}),
+        State.HELD: frozenset(
+            {State.OBSERVED, State.SRC_ORPHANED, State.SRC_FINAL, State.ACCOUNTED, State.REFUND_ACCOUNTED}
+        ),
         State.REFUND_ACCOUNTED: frozenset({State.DST_SIGNED, State.DST_SEEN, State.HELD}),
         State.DST_SIGNED: frozenset({State.DST_SENT, State.DST_SEEN, State.DST_EXPIRED, State.HELD}),
         State.DST_SENT: frozenset({State.DST_SEEN, State.DST_EXPIRED, State.HELD}),
@@ -127,8 +129,8 @@ EDGES: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     }
 )
 """From each state where it may go. A held message goes on where it was held: its source is asked for again, it is
-judged again, or it is in the books already. `SRC_ORPHANED → OBSERVED` is a source that came back: nothing had been
-done."""
+judged again, or it is in the books already. `HELD → SRC_ORPHANED` is an operator's write-off. `SRC_ORPHANED →
+OBSERVED` is a source that came back: nothing had been done."""
 
 ENDED: Final = frozenset({State.RECEIPTED, State.REFUNDED})
 """Nothing follows. A message that is SRC_ORPHANED is not open either."""

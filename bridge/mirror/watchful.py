@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bridge.mirror.alarms import Alarm, Alarms
+from bridge.mirror.alarms import Alarm, Alarms, standing
 from bridge.mirror.ground import MirrorGround
-from bridge.mirror.records import MIRROR
+from bridge.mirror.message import Message
+from bridge.mirror.records import MESSAGES, MIRROR
 from bridge.mirror.solana_side import SolanaSide
+from bridge.mirror.states import Hold, State
 from bridge.mirror.token_movements import Strange
 from bridge.records import CURSORS
-from store.port import Put
+from store.port import Find, Put
 
 _MOST_AT_ONCE: Final = 100
 
@@ -36,14 +38,31 @@ class Watchful:
 
     async def alarms_of(self, side: SolanaSide, lost: Sequence[bytes]) -> int:
         """What a reading of Solana shows, and messages whose source went; how many alarms are new."""
-        new = 0
-        for message in lost[:_MOST_AT_ONCE]:
-            text = "the source went after it had been final"
-            new += await self._alarms.raise_for(Alarm.SOURCE_LOST, message.hex(), text)
+        new = await self._lost(dict.fromkeys(lost, "the source went after it had been final"))
         new += await self._strange(Alarm.FOREIGN_RELEASE, side.foreign)
         new += await self._strange(Alarm.MOVEMENT_UNEXPLAINED, side.unexplained)
         new += await self._differs(Alarm.SUPPLY_DIFFERS, side.supply, side.supply_moved)
         return new + await self._differs(Alarm.CUSTODY_DIFFERS, side.balance, side.custody_moved)
+
+    async def _lost(self, held: Mapping[bytes, str]) -> int:
+        """Sources that went, as long as that is so."""
+        lost = {**held, **await self._paid_for_nothing()}
+        for row in await standing(self._store):
+            if row["alarm"] == Alarm.SOURCE_LOST and bytes.fromhex(row["subject"]) not in lost:
+                await self._alarms.clear(Alarm.SOURCE_LOST, row["subject"], "it is lost no longer, or written off")
+        first = list(lost.items())[:_MOST_AT_ONCE]
+        return sum([await self._alarms.raise_for(Alarm.SOURCE_LOST, each.hex(), text) for each, text in first])
+
+    async def _paid_for_nothing(self) -> dict[bytes, str]:
+        """Exits whose tokens are out, finally, and whose certificates cannot be withdrawn any more. They are the
+        oldest in their state, for everybody else passes through it."""
+        find = Find("state", {"state": State.DST_FINAL.value}, limit=_MOST_AT_ONCE)
+        messages = map(Message.read, (await self._store.find(MESSAGES, find)).documents)
+        return {
+            each.id: f"its tokens are out, and {each.reason.text}"
+            for each in messages
+            if each.reason is not None and each.reason.code is Hold.SOURCE_LOST
+        }
 
     async def _strange(self, alarm: Alarm, found: Sequence[Strange]) -> int:
         return sum(

@@ -113,7 +113,11 @@ async def test_who_and_why_are_asked_for(face: Face, tail: str, body: Any) -> No
 async def test_it_is_for_the_operator_alone(face: Face) -> None:
     (message,) = await face.opened(deposit())
     of_message = f"{BASE}/messages/{message.id.hex()}"
-    posts = [f"{BASE}/pause", f"{BASE}/resume", *(f"{of_message}/{each}" for each in ("hold", "release", "refund"))]
+    posts = [
+        f"{BASE}/pause",
+        f"{BASE}/resume",
+        *(f"{of_message}/{each}" for each in ("hold", "release", "refund", "write-off")),
+    ]
     gets = [f"{BASE}/log", f"{BASE}/pauses", f"{BASE}/orders/x", of_message]
     for method, path in [*(("POST", each) for each in posts), *(("GET", each) for each in gets)]:
         assert (await face.refused(path, method, json=WHY))[0] == 401, path
