@@ -45,7 +45,7 @@ serve: setup
 	@$(BIN)/metawatt serve $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

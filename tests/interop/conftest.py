@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -78,9 +79,15 @@ def node_modules() -> Path:
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"THE OFFICIAL CLIENTS ARE NOT TESTED: {program} is not installed")
+    with (HERE / "package-lock.json").open("rb") as lock:
+        # Tests run in several processes, and one installs for all.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _installed(sha256(lock.read()).hexdigest())
+
+
+def _installed(wanted: str) -> Path:
     modules = HERE / "node_modules"
     stamp = modules / ".lock-sha256"
-    wanted = sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
         done = subprocess.run(
             ["npm", "ci", "--ignore-scripts"], cwd=HERE, capture_output=True, text=True, check=False
