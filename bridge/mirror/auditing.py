@@ -20,7 +20,6 @@ from bridge.mirror.receipt import Receipt, read_receipt
 from bridge.mirror.statement import BsvLeg, LogStep, ReceiptMalformed, SolanaLeg
 from bridge.mirror.states import EDGES, ENDED, Direction, Kind, State
 
-
 _DECIMALS: Final = 9
 """Of a token of which one is a kWh."""
 
