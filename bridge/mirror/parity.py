@@ -148,6 +148,7 @@ class Parity:
     async def _reading(self) -> tuple[ParityFigures, SolanaSide]:
         # What takes long is read before: then little is left to read while the book is held.
         await self._coins.read_on()
+        await self._solana.read_on()
         await self._open.catch_up()
         try:
             async with self._ground.book.page(), asyncio.timeout(_READING_SECS):

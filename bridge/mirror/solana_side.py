@@ -69,6 +69,12 @@ class SolanaReading:
         self._asset = ground.asset
         self.movements = TokenMovements(ground.store, ground.asset)
 
+    async def read_on(self) -> None:
+        """Add up the movements that are behind us for good. What takes long is done here, before `read`."""
+        cursors = await self._cursors()
+        whole_slot = min(each.whole_slot for each in cursors.values())
+        await self.movements.at(whole_slot, whole_slot)
+
     async def read(self, pending: Collection[bytes]) -> SolanaSide:
         """`pending` are the source events in the inbox that are no messages yet. Raises `Moving`, `Unavailable`."""
         cursors = await self._cursors()
