@@ -245,6 +245,8 @@ class Accountant:
             raise _forbidden(f"The message is {message.state.value}, and only one that is HELD can be written off")
         if message.final_ms is not None and message.reason.code not in _UNSURE:
             raise _forbidden(f"It is held for {message.reason.code.value}: its source is not in doubt")
+        if message.direction is Direction.IN and message.is_refund:
+            raise _forbidden("It is in the books as to be given back, and what is final on Solana stays")
         if why := await self._presence.against_write_off(message) or await self._landing.against_refund(message):
             raise _forbidden(f"It cannot be written off: {why}")
 
