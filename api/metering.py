@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from api.workers import worker_count
 from bridge.metering import UNREACHED, Metering, Solana
 from bridge.mirror.custody import bridge_signers
 from bridge.mirror.mirror import Mirror
-from bridge.programs.keys import FileSigner
+from bridge.programs.keys import FileSigner, Signer
 from bridge.relay import Relay
 from bridge.solana.client import ClusterClient
 from config.errors import Unavailable
@@ -57,12 +58,20 @@ def make_mirror(
         store,
         engine,
         registry,
-        bridge_signers(settings),
+        _signers(settings),
         [ClusterClient(url, timeout_secs, remembered=0) for url in settings.bridge.witness_rpc_urls],
         now_ms,
         primary=primary,
         has_faucet=settings.node.network == "dev",
     )
+
+
+def _signers(settings: Settings) -> Sequence[Signer]:
+    """The bridge's key, those of members of multisigs, and where tokens are minted for exits the minting key."""
+    own = bridge_signers(settings)
+    if settings.bridge.mode != "burn":
+        return own
+    return (*own, FileSigner.load(minting_key_path(settings), make=makes_minting_key(settings)))
 
 
 def minting_key_path(settings: Settings) -> Path:

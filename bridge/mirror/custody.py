@@ -30,7 +30,8 @@ from store.port import Insert, Store
 
 KEY_FILE: Final = "bridge.json"
 KEPT: Final = "custody"
-"""The row of CONFIG with `owner`, `custody` and `base`, base58: markers mean nothing with another base."""
+"""The row of CONFIG with `owner`, `custody` and `base`, base58, and `mode`: markers mean nothing with another base,
+nor do releases on their way in another mode."""
 _FAUCET_LAMPORTS: Final = 100 * 10**9
 _MIRRORED_DECIMALS: Final = 9
 _WH_PER_KWH: Final = 1000
@@ -121,13 +122,14 @@ async def _authority(rpc: SolanaRpc, mode: MintMode) -> Pubkey:
 
 async def _pin(store: Store, asset: Asset, base: Pubkey) -> None:
     """A database has one custody for good: another one would not know what crossed before."""
-    row = {"_id": KEPT, "owner": str(asset.owner), "custody": str(asset.custody), "base": str(base)}
+    held = {"owner": str(asset.owner), "custody": str(asset.custody), "base": str(base), "mode": asset.mode}
+    row = {"_id": KEPT, **held}
     await store.commit([Insert(CONFIG, row, keep=True)])
     kept = await store.get(CONFIG, KEPT) or {}
     if any(kept.get(name) != value for name, value in row.items()):
         raise CustodyUnusable(
-            f"The database has its custody at {kept.get('custody')}, under the key {kept.get('base')}: set "
-            "bridge.key_file and bridge.custody_owner back"
+            f"The database has its custody at {kept.get('custody')}, under the key {kept.get('base')}, in mode "
+            f"{kept.get('mode')}: set bridge.key_file, bridge.custody_owner and bridge.mode back"
         )
 
 

@@ -27,6 +27,7 @@ from store.port import Conflict, Document, Find, Patch, Store
 
 BATCH: Final = 256
 _PUT_OFF_MS: Final = 30_000
+_UNAVAILABLE_MS: Final = 2_000
 _EARLY: Final = (State.OBSERVED, State.SRC_FINAL, State.VALIDATED, State.QUEUED)
 
 Step: TypeAlias = Callable[[Sequence[Message]], Awaitable[None]]
@@ -72,8 +73,8 @@ class Lane:
         await self._each([each for each in ready if _goes_out(each)], self._deliver)
         await self._each([each for each in ready if _goes_back(each)], self._back.deliver)
         final = [each for each in due if each.state is State.DST_FINAL]
-        await self._each([each for each in final if not each.is_refund], self._completion.complete)
-        await self._each([each for each in final if each.is_refund], self._back.complete)
+        await self._complete([each for each in final if not each.is_refund], self._completion)
+        await self._complete([each for each in final if each.is_refund], self._back)
         return count + len(due)
 
     # From the inbox
@@ -124,6 +125,20 @@ class Lane:
             standing = await self._source.check_still_final(messages, page)
         if standing:
             await self._destination.deliver(standing)
+
+    async def _complete(self, messages: Sequence[Message], destination: Destination) -> None:
+        """Those that cannot be completed for now are put off, so that they do not stand in the way of others."""
+        try:
+            await self._each(messages, destination.complete)
+        except Unavailable:
+            async with self._book.page() as page:
+                for message in await self._unchanged(messages):
+                    page.put_off(message, page.now_ms + _UNAVAILABLE_MS)
+            raise
+
+    async def _unchanged(self, messages: Sequence[Message]) -> list[Message]:
+        rows = await self._store.get_many(MESSAGES, [each.id for each in messages])
+        return [each for row in rows.values() if (each := Message.read(row)).state is State.DST_FINAL]
 
     async def _each(self, messages: Sequence[Message], step: Step) -> None:
         """A step of many at once; where that fails, of one after the other, so that one stops nobody."""

@@ -65,5 +65,7 @@ async def test_burning_needs_a_key_of_the_mint(bench: ReleaseBench) -> None:
 async def test_custody_stays_where_it_was(bench: ReleaseBench) -> None:
     await opened(bench, bench.signers, custody_owner=str(bench.asset.owner))
     other = FileSigner(Keypair())
-    with pytest.raises(CustodyUnusable, match="key_file and"):
+    with pytest.raises(CustodyUnusable, match="bridge.mode back"):
         await opened(bench, [other, *bench.signers[1:]], custody_owner=str(bench.asset.owner))
+    with pytest.raises(CustodyUnusable, match="in mode lock"):
+        await opened(bench, bench.signers, custody_owner=str(bench.asset.owner), mode="burn")
