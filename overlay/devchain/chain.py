@@ -54,6 +54,9 @@ _SCRIPTS_WAITING: Final = 64
 _SCRIPT_MIB: Final = 1024
 
 
+_TAKEN_IN: Final = (TxStatus.MINED, TxStatus.SEEN_ON_NETWORK)
+
+
 class DevChain:
     """One chain in one store, which is opened with `DEV_COLLECTIONS` among its collections. One event loop.
 
@@ -245,8 +248,7 @@ class DevChain:
             report = await self._take(transaction, claimed, callback)
         except Refusal as refusal:
             if refusal.arc_status == MISSING_PARENTS and claimed is not None:
-                self._orphans.add(Orphan(transaction, callback))
-                return self._orphan_report(transaction.txid)
+                return await self._set_aside(Orphan(transaction, callback))
             raise
         await self._take_orphans_of(transaction.txid)
         return report
@@ -294,6 +296,7 @@ class DevChain:
         if callback is not None and callback.full:
             document["callback_due"] = 1
         self._pool.add(Entry(transaction, fee, seq, notify=callback is not None))
+        self._orphans.discard(transaction.txid)
         writing = asyncio.ensure_future(self._store.commit([Put(TRANSACTIONS, document)]))
         self._writing.add(writing)
         writing.add_done_callback(lambda done: self._written(done, transaction.txid))
@@ -310,7 +313,7 @@ class DevChain:
         if record is None:
             return None
         report = read_report(record)
-        if report.status not in (TxStatus.MINED, TxStatus.SEEN_ON_NETWORK):
+        if report.status not in _TAKEN_IN:
             return None
         if callback is not None:
             async with self._lock:
@@ -356,6 +359,16 @@ class DevChain:
 
     # Orphans
 
+    async def _set_aside(self, orphan: Orphan) -> Report:
+        """Have it wait for its parents; one may have come just before, when nobody waited for it."""
+        transaction = orphan.transaction
+        self._orphans.add(orphan)
+        for parent in {spent.source_txid for spent in transaction.inputs}:
+            record = await self._ledger.record(parent)
+            if record is not None and read_report(record).status in _TAKEN_IN:
+                await self._take_orphans_of(parent)
+        return await self.status(transaction.txid) or self._orphan_report(transaction.txid)
+
     async def _take_orphans_of(self, txid: bytes) -> None:
         """Try those that waited for a transaction, and then those that waited for them."""
         came = [txid]
@@ -393,10 +406,11 @@ class DevChain:
 
     async def status(self, txid: bytes) -> Report | None:
         """What became of a transaction; None when it was never seen."""
-        if txid in self._orphans:
-            return self._orphan_report(txid)
         record = await self._ledger.record(txid)
-        return read_report(record) if record else None
+        report = read_report(record) if record else None
+        if txid in self._orphans and (report is None or report.status not in _TAKEN_IN):
+            return self._orphan_report(txid)
+        return report
 
     # Reorganisations
 

@@ -32,6 +32,10 @@ class Orphans:
         if len(self._waiting) > _MOST:
             self._waiting.popitem(last=False)
 
+    def discard(self, txid: bytes) -> None:
+        """It came in otherwise."""
+        self._waiting.pop(txid, None)
+
     def take_children(self, txid: bytes) -> list[Orphan]:
         """Those that spend from a transaction; they are no longer here then."""
         children = [

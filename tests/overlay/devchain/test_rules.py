@@ -11,6 +11,7 @@ from config.errors import ErrorCode
 from overlay.builder import ALL_FORKID, FINAL_SEQUENCE, Coin, P2pkhSigner, TransactionBuilder, sighash
 from overlay.chain import TxStatus
 from overlay.devchain import DevChain, Refusal
+from overlay.devchain.orphans import Orphan
 from overlay.keys import PrivateKey
 from overlay.transaction import Input, Output, Transaction
 from overlay.wire import make_transaction, to_extended
@@ -164,6 +165,27 @@ async def test_orphans_wait_for_their_parents(chain: DevChain, wallet: Any) -> N
     assert chain.pool_size == 0
     await chain.submit(first.raw)
     assert chain.pool_size == 3
+
+
+async def test_an_orphan_that_comes_in_by_itself_is_one_no_longer(chain: DevChain, wallet: Any) -> None:
+    (coin,) = await wallet.fund(chain)
+    parent, child = wallet.chained(coin, 2)
+    await chain.submit(parent.raw)
+    await chain.submit(child.raw)
+    chain._orphans.add(Orphan(child))
+    await chain.mine()
+    report = await chain.status(child.txid)
+    assert report is not None
+    assert report.status is TxStatus.MINED
+
+
+async def test_an_orphan_whose_parent_comes_at_that_very_moment(chain: DevChain, wallet: Any) -> None:
+    (coin,) = await wallet.fund(chain)
+    parent, child = wallet.chained(coin, 2)
+    await chain.submit(parent.raw)
+    report = await chain._set_aside(Orphan(child))
+    assert report.status is TxStatus.SEEN_ON_NETWORK
+    assert chain.pool_size == 2
 
 
 async def test_an_orphan_that_lies_of_its_parent_is_rejected(chain: DevChain, wallet: Any) -> None:
