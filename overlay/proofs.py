@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from config.errors import ErrorCode, MetawattError, NotFound, Unavailable
-from overlay.chain import Broadcast, Broadcaster
+from overlay.chain import Broadcast, Broadcaster, TxStatus
 from overlay.events import writes_for
 from overlay.eviction import Evictor
 from overlay.ground import Ground
@@ -27,6 +27,11 @@ from store.pages import pages
 from store.port import Conflict, Document, Find, Patch, Scalar, Write
 
 _ATTEMPTS = 5
+_RESEND_MS = 60_000
+"""How soon a transaction is broadcast again that the network has lost, or cannot place."""
+_MOST_RESENT = 10_000
+_LOST = (TxStatus.SEEN_IN_ORPHAN_MEMPOOL, TxStatus.MINED_IN_STALE_BLOCK)
+"""What ARC says of a transaction that no miner has as one to be mined."""
 _PAGE = 200
 
 log = structlog.get_logger(__name__)
@@ -52,6 +57,7 @@ class ProofKeeper:
         self._max_age_ms = max_age_ms
         self._gate = asyncio.Semaphore(concurrency)
         self._position: tuple[Scalar, ...] | None = None
+        self._resent_ms: dict[bytes, int] = {}
 
     # Coming in
 
@@ -210,6 +216,8 @@ class ProofKeeper:
                 status = await self._broadcaster.status(txid) if self._broadcaster else None
                 if status is not None and await self.ingest(status):
                     return "proven" if status.merkle_path is not None else "evicted"
+                if status is None or status.status in _LOST:
+                    await self._send_again(document)
             except Unavailable:
                 return "unreachable"
             except NotFound:
@@ -217,6 +225,18 @@ class ProofKeeper:
             except MetawattError as error:
                 log.warning("a proof was not accepted", txid=txid[::-1].hex(), reason=error.message)
             return await self._age(document)
+
+    async def _send_again(self, document: Document) -> None:
+        """Pools forget, and lose what a block that was replaced had; what was admitted here is sent once more."""
+        txid, now_ms = document["_id"], self._now_ms()
+        last_ms: int = self._resent_ms.get(txid, document["pending_ms"])
+        if self._broadcaster is None or not applied(document) or 0 <= now_ms - last_ms < _RESEND_MS:
+            return
+        if len(self._resent_ms) >= _MOST_RESENT:
+            self._resent_ms.clear()
+        self._resent_ms[txid] = now_ms
+        await self._store.commit([outbox_entry(self._ground.numbers, now_ms, "broadcast", {"txid": txid})])
+        self._measures.events["resent"] += 1
 
     async def _age(self, document: Document) -> str:
         if self._now_ms() - document["pending_ms"] < self._max_age_ms:

@@ -241,6 +241,28 @@ async def test_a_parent_that_is_evicted_meanwhile_lets_no_child_in(
     await assert_sound(node)
 
 
+async def test_what_the_network_has_lost_is_broadcast_again_but_not_too_often(
+    node: Node, chain: Chain, clock: Clock
+) -> None:
+    """It was mined and its block replaced before the node had a proof, so no proof was ever taken back."""
+    (transaction,) = await issue_and_broadcast(node, chain)
+    await chain.dev.mine()
+    await chain.dev.reorg(1, drop=True)
+    await node.headers.sync()
+    for _ in range(3):
+        await node.engine.refresh_proofs()
+        assert await node.store.count(OUTBOX) == 0
+    clock.now_ms += 60_000
+    for _ in range(3):
+        await node.engine.refresh_proofs()
+        assert await node.store.count(OUTBOX) == 1
+    await node.engine.tend()
+    await chain.dev.mine()
+    await node.headers.sync()
+    assert (await node.engine.refresh_proofs())["proven"] == 1
+    assert (await stored(node, transaction))["height"] == chain.dev.tip.height
+
+
 async def test_what_is_never_proven_is_evicted_when_it_is_too_old(node: Node, chain: Chain, clock: Clock) -> None:
     (transaction,) = await issue_and_broadcast(node, chain)
     clock.now_ms += 7 * 86_400_000
