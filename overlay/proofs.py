@@ -229,7 +229,7 @@ class ProofKeeper:
     async def _send_again(self, document: Document) -> None:
         """Pools forget, and lose what a block that was replaced had; what was admitted here is sent once more."""
         txid, now_ms = document["_id"], self._now_ms()
-        last_ms: int = self._resent_ms.get(txid, document["pending_ms"])
+        last_ms = self._resent_ms.get(txid) or document["pending_ms"]
         if self._broadcaster is None or not applied(document) or 0 <= now_ms - last_ms < _RESEND_MS:
             return
         if len(self._resent_ms) >= _MOST_RESENT:
