@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, TomlConfigSettingsSource
 
 from config.environment import Environment, EnvironmentSource
 from config.errors import ErrorCode, MetawattError
+from config.mirroring import against_mirroring
 from config.names import CONFIG_VARIABLE, fields, nearest, sections
 from config.settings import IssuerSettings, Settings
 
@@ -172,4 +173,6 @@ def _contradictions(settings: Settings) -> list[str]:
         found.append(f"chain.headers_url: required on the {node.network} network")
     if node.network != "dev" and settings.engine.broadcast and not chain.arc_url:
         found.append(f"chain.arc_url: required on the {node.network} network, or set engine.broadcast to false")
+    if settings.bridge.enabled and (reason := against_mirroring(settings)):
+        found.append(f"bridge.enabled: {reason}; or set bridge.enabled to false")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from solders.pubkey import Pubkey
 
 from bridge.meters.mirroring import NOT_MIRRORING, Mirroring
-from bridge.mirror.custody import against_settings
+from config.mirroring import against_mirroring
 from config.settings import Settings
 
 
@@ -17,6 +17,6 @@ def mirroring(settings: Settings, wallet: Pubkey) -> Mirroring:
         return Mirroring(None, "bridge.mode is burn, and automatic mirroring needs custody")
     if settings.solana.mint_mode != "own":
         return Mirroring(None, "solana.mint_mode is not own")
-    if reason := against_settings(settings):
+    if reason := against_mirroring(settings):
         return Mirroring(None, reason)
     return Mirroring(str(wallet))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from bridge.programs.tokens import associated_account, create_associated_account
 from bridge.records import CONFIG
 from bridge.solana.rpc import SolanaRpc
 from config.errors import ErrorCode, MetawattError, Unavailable
+from config.mirroring import MIRRORED_DECIMALS, against_mirroring
 from config.settings import Settings
 from store.port import Insert, Store
 
@@ -33,8 +33,6 @@ KEPT: Final = "custody"
 """The row of CONFIG with `owner`, `custody` and `base`, base58, and `mode`: markers mean nothing with another base,
 nor do releases on their way in another mode."""
 _FAUCET_LAMPORTS: Final = 100 * 10**9
-_MIRRORED_DECIMALS: Final = 9
-_WH_PER_KWH: Final = 1000
 
 
 class CustodyUnusable(MetawattError):
@@ -61,18 +59,6 @@ def custody_owner(settings: Settings, signers: Sequence[Signer]) -> Pubkey:
     return signers[0].public if set_owner is None else Pubkey.from_string(set_owner)
 
 
-def against_settings(settings: Settings) -> str | None:
-    """Why these settings cannot mirror; None when they can."""
-    tokens, bridge = settings.tokenization, settings.bridge
-    if tokens.kwh_to_token_ratio != Decimal(1) or tokens.decimals != _MIRRORED_DECIMALS:
-        return "a mirrored token is one kWh, with 9 decimals: tokenization.kwh_to_token_ratio 1, decimals 9"
-    if bridge.mode == "burn" and settings.solana.mint_mode != "own":
-        return "only the node's own mint can be burned and minted again: bridge.mode lock, or solana.mint_mode own"
-    if len(set(bridge.witness_rpc_urls) | {settings.solana.rpc_url}) <= len(bridge.witness_rpc_urls):
-        return "each of bridge.witness_rpc_urls must be another endpoint than solana.rpc_url, and than each other"
-    return None
-
-
 async def open_custody(
     store: Store,
     rpc: SolanaRpc,
@@ -86,7 +72,7 @@ async def open_custody(
     """The asset, with a custody account that is there and is the bridge's. Raises `CustodyUnusable`, `MintUnusable`
     when the mint's transfers do not arrive whole or too few members of a multisig are here, or `Unavailable` while
     the cluster does not answer."""
-    if reason := against_settings(settings):
+    if reason := against_mirroring(settings):
         raise CustodyUnusable(reason)
     await demand_transfers(rpc, mode.mint, mode.token_program)
     owner = custody_owner(settings, signers)
@@ -94,7 +80,7 @@ async def open_custody(
         genesis=genesis,
         mint=mode.mint,
         token_program=mode.token_program,
-        decimals=_MIRRORED_DECIMALS,
+        decimals=MIRRORED_DECIMALS,
         owner=owner,
         custody=associated_account(owner, mode.mint, mode.token_program),
         mode=settings.bridge.mode,
@@ -115,7 +101,7 @@ async def _authority(rpc: SolanaRpc, mode: MintMode) -> Pubkey:
     if account is None:
         raise CustodyUnusable(f"There is no mint {mode.mint}")
     mint = Mint.from_bytes(account.data[:MINT_BYTES])
-    if mint.decimals != _MIRRORED_DECIMALS:
+    if mint.decimals != MIRRORED_DECIMALS:
         raise CustodyUnusable(f"The mint {mode.mint} has {mint.decimals} decimals: {UNITS_PER_WH} units are no Wh")
     return mint.mint_authority or Pubkey.default()
 

@@ -230,6 +230,30 @@ def test_a_real_network_needs_its_services():
     assert "chain.arc_url: required on the main network" in message
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"registry.enabled": False}, "set registry.enabled to true"),
+        ({"meters.enabled": False}, "meters.enabled to true"),
+        ({"tokenization.decimals": 6}, "decimals 9"),
+        ({"tokenization.kwh_to_token_ratio": 2}, "kwh_to_token_ratio 1"),
+        ({"bridge.mode": "burn", "solana.mint_mode": "direct"}, "solana.mint_mode own"),
+        ({"solana.rpc_url": "http://a", "bridge.witness_rpc_urls": ["http://a"]}, "another endpoint"),
+    ],
+)
+def test_a_bridge_that_is_asked_for_must_be_possible(values, told):
+    message = problems(None, values | {"bridge.enabled": True}, NO_ENVIRONMENT)
+    assert told in message
+    assert "or set bridge.enabled to false" in message
+    load_settings(None, values, NO_ENVIRONMENT)  # one that nobody asked for keeps no node from starting
+
+
+def test_a_bridge_on_a_real_network_needs_a_cluster():
+    services = {"chain.headers_url": "http://h", "chain.arc_url": "http://a", "node.network": "main"}
+    values = services | {"bridge.enabled": True, "meters.enabled": True}
+    assert "set solana.rpc_url" in problems(None, values, NO_ENVIRONMENT)
+
+
 @pytest.mark.parametrize("uri", ["postgres://x/y", "node.db", "mongodb:/x"])
 def test_storage_of_an_unknown_kind(uri):
     assert "storage.uri: starts with none of" in problems(None, {"storage.uri": uri}, NO_ENVIRONMENT)
