@@ -39,7 +39,7 @@ def message_shown(message: Message) -> dict[str, Any]:
             "event": event_text(message.source_event),
         },
         "destination": {
-            "chain": BSV if (message.direction is Direction.IN) != message.is_refund else SOLANA,
+            "chain": BSV if message.ends_on_bsv else SOLANA,
             "transaction": None if message.destination_tx is None else transaction_text(message.destination_tx),
         },
         "recipient": message.recipient,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from bridge.mirror.open_messages import Crossing
+from bridge.mirror.open_messages import OpenMessage
 from bridge.mirror.parity_figures import Between
 from bridge.mirror.posting import Purpose
 from bridge.mirror.records import ISSUES, MESSAGES
@@ -18,20 +18,20 @@ from store.port import Document, Find, Reader
 _PAGE: Final = 500
 
 
-async def admitted(crossings: Iterable[Crossing], reader: Reader) -> frozenset[bytes]:
+async def admitted(messages: Iterable[OpenMessage], reader: Reader) -> frozenset[bytes]:
     """Transactions of open incoming messages that are in the overlay at this moment."""
-    txids = {txid for each in crossings for txid in each.issues}
+    txids = {txid for each in messages for txid in each.issues}
     rows = await reader.get_many(TRANSACTIONS, sorted(txids)) if txids else {}
     return frozenset(txid for txid in txids if applied(rows.get(txid)))
 
 
-def payments(crossings: Iterable[Crossing]) -> set[bytes]:
+def payments(messages: Iterable[OpenMessage]) -> set[bytes]:
     """Transactions on Solana that may have paid for open messages."""
-    return {each.payment for each in crossings if each.payment is not None}
+    return {each.payment for each in messages if each.payment is not None}
 
 
 def between(
-    crossings: Iterable[Crossing],
+    messages: Iterable[OpenMessage],
     inbox_units: int,
     on_bsv: Collection[bytes],
     landed: Collection[bytes],
@@ -39,7 +39,7 @@ def between(
 ) -> Between:
     """`inbox_units` came and are no message yet; `on_bsv` and `landed` are transactions that are there."""
     sums: Counter[str] = Counter(in_flight_in=inbox_units, unentered=inbox_units, unwithdrawn=unwithdrawn)
-    for each in crossings:
+    for each in messages:
         if each.direction is Direction.IN:
             _came(each, sums, on_bsv, landed)
         else:
@@ -47,7 +47,7 @@ def between(
     return Between(**sums)
 
 
-def _came(each: Crossing, sums: Counter[str], on_bsv: Collection[bytes], landed: Collection[bytes]) -> None:
+def _came(each: OpenMessage, sums: Counter[str], on_bsv: Collection[bytes], landed: Collection[bytes]) -> None:
     """An incoming message: its tokens are certificates, on their way to be, held, or back."""
     if each.is_refund:
         sums["refunding"] += each.units
@@ -60,7 +60,7 @@ def _came(each: Crossing, sums: Counter[str], on_bsv: Collection[bytes], landed:
         sums["held" if each.state is State.HELD else "in_flight_in"] += each.units
 
 
-def _leaves(each: Crossing, sums: Counter[str], landed: Collection[bytes]) -> None:
+def _leaves(each: OpenMessage, sums: Counter[str], landed: Collection[bytes]) -> None:
     """An exit that is in the books, and is not given back, takes its certificate out of those that live."""
     if each.is_refund or not each.was_accounted:
         return

@@ -73,7 +73,7 @@ class Earlier:
 
     async def attempts(self, messages: Sequence[Message]) -> dict[bytes, list[Attempt]]:
         """The earlier transactions of messages, and what they have come to."""
-        txids = {each.id: _txids(each) for each in messages}
+        txids = {each.id: each.attempts for each in messages}
         fates = await self._fates.of(txid for known in txids.values() for txid in known)
         return {id_: [fates[txid] for txid in known] for id_, known in txids.items()}
 
@@ -127,11 +127,6 @@ class Earlier:
 def _is_of(token: Token, message: Message) -> bool:
     origin = read_origin(token.origin)
     return origin is not None and origin.message == message.id
-
-
-def _txids(message: Message) -> list[bytes]:
-    assert message.destination_tx is not None
-    return [*map(bytes.fromhex, message.facts.get("earlier", ())), message.destination_tx]
 
 
 def _must_contest(message: Message) -> bool:

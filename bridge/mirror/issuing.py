@@ -160,7 +160,7 @@ class Issuing:
                 each.message,
                 State.DST_SIGNED,
                 due_ms=None,
-                facts={"issuances": issuances(each.made), **earlier_of(each.message)},
+                facts={"issuances": issuances(each.made), **each.message.attempted()},
                 destination_tx=each.txid,
                 attempt=each.message.attempt + 1,
             )
@@ -173,13 +173,6 @@ def issuances(made: Iterable[Made]) -> list[list[Any]]:
 
 def _issued(token: Token, index: int) -> list[Any]:
     return [token.issuance_id, index, token.bundle.energy_wh]
-
-
-def earlier_of(message: Message) -> dict[str, list[str]]:
-    """The facts of a message of which a transaction was made before: that one, with those before it."""
-    if message.destination_tx is None:
-        return {}
-    return {"earlier": [*message.facts.get("earlier", ()), message.destination_tx.hex()]}
 
 
 def _drawn(message: Message, lots: Mapping[Any, Document]) -> Iterable[tuple[Document, int]]:

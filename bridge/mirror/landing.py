@@ -11,7 +11,7 @@ from bridge.mirror.fates import Fate, Fates
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
 from bridge.mirror.records import RELEASES
-from bridge.mirror.states import Direction, Hold
+from bridge.mirror.states import Hold
 from bridge.records import AttemptState
 
 _DEAD: Final = (AttemptState.EXPIRED, AttemptState.FAILED)
@@ -28,7 +28,7 @@ class Landing:
         """Why a message cannot be given back, for people; None when nothing can have landed, or ever will."""
         if message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN:
             return "its marker is on Solana: something of the bridge's key has paid for it"
-        if _ends_on_bsv(message):
+        if message.ends_on_bsv:
             return await self._on_bsv(message)
         return await self._on_solana(message)
 
@@ -36,13 +36,10 @@ class Landing:
         """Why a message that is in the books cannot go on. On BSV its earlier transactions are settled before
         another is made. A marker that was found is looked up again, and lets nothing be paid twice."""
         is_looked_up = message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN
-        return None if is_looked_up or _ends_on_bsv(message) else await self._on_solana(message)
+        return None if is_looked_up or message.ends_on_bsv else await self._on_solana(message)
 
     async def _on_bsv(self, message: Message) -> str | None:
-        if message.destination_tx is None:
-            return None
-        txids = [*map(bytes.fromhex, message.facts.get("earlier", ())), message.destination_tx]
-        fates = (await self._fates.of(txids)).values()
+        fates = (await self._fates.of(message.attempts)).values()
         is_dead = all(each.fate is Fate.DEAD for each in fates)
         return None if is_dead else "a transaction of it may be mined yet: what excludes that is not deep enough"
 
@@ -53,7 +50,3 @@ class Landing:
         if row is not None and row["state"] in _DEAD:
             return None
         return "its transaction on Solana was signed, and has neither failed nor expired"
-
-
-def _ends_on_bsv(message: Message) -> bool:
-    return (message.direction is Direction.IN) is not message.is_refund

@@ -101,6 +101,17 @@ class Message:
         return refund_id(self.id) if self.is_refund else self.id
 
     @property
+    def ends_on_bsv(self) -> bool:
+        """Whether its destination is BSV: it is issued there, or given back. All others are paid on Solana."""
+        return (self.direction is Direction.IN) is not self.is_refund
+
+    @property
+    def attempts(self) -> tuple[bytes, ...]:
+        """The transactions at its destination that were made for it, oldest first; on Solana the last one alone."""
+        earlier = map(bytes.fromhex, self.facts.get("earlier", ())) if self.ends_on_bsv else ()
+        return () if self.destination_tx is None else (*earlier, self.destination_tx)
+
+    @property
     def is_open(self) -> bool:
         return self.state not in ENDED and self.state is not State.SRC_ORPHANED
 
@@ -112,6 +123,10 @@ class Message:
     def entries_with(self, entry: int) -> tuple[int, ...]:
         """`entries`, with one more that tells of it."""
         return self.entries if entry in self.entries[-1:] else (*self.entries, entry)[-MOST_ENTRIES:]
+
+    def attempted(self) -> dict[str, list[str]]:
+        """The facts that keep its attempts on BSV so far, for the step to the next one."""
+        return {"earlier": [each.hex() for each in self.attempts]} if self.attempts else {}
 
     def with_facts(self, facts: Mapping[str, Any]) -> Message:
         return replace(self, facts={**self.facts, **facts})

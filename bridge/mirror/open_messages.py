@@ -15,7 +15,7 @@ from typing import Final
 from bridge.mirror.book import HEAD, head_of
 from bridge.mirror.message import Message
 from bridge.mirror.records import AUDIT, MESSAGES, MIRROR
-from bridge.mirror.states import Direction, Hold, Kind, State
+from bridge.mirror.states import Direction, Hold, State
 from store.pages import pages
 from store.port import Document, Find, Reader
 
@@ -23,50 +23,35 @@ _PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Crossing:
-    """What of an open message parity asks for. `transaction` is the last one at its destination, `earlier` are
-    those on BSV that were made before that."""
+class OpenMessage:
+    """What of an open message parity asks for. `issues` are the transactions on BSV that may have issued
+    certificates of it, of which one is in the chain at most; `payment` is the one on Solana that may have paid
+    tokens for it: an exit's, or a refund's."""
 
     id: bytes
-    kind: Kind
+    direction: Direction
     units: int
     state: State
     is_refund: bool
     was_accounted: bool
-    transaction: bytes | None
-    earlier: tuple[bytes, ...]
+    issues: tuple[bytes, ...]
+    payment: bytes | None
     reason: Hold | None
 
     @classmethod
-    def of(cls, row: Document) -> Crossing:
+    def of(cls, row: Document) -> OpenMessage:
         message = Message.read(row)
         return cls(
             id=message.id,
-            kind=message.kind,
+            direction=message.direction,
             units=message.units,
             state=message.state,
             is_refund=message.is_refund,
             was_accounted=message.was_accounted,
-            transaction=message.destination_tx,
-            earlier=tuple(map(bytes.fromhex, message.facts.get("earlier", ()))),
+            issues=message.attempts if message.direction is Direction.IN and not message.is_refund else (),
+            payment=None if message.ends_on_bsv else message.destination_tx,
             reason=None if message.reason is None else message.reason.code,
         )
-
-    @property
-    def direction(self) -> Direction:
-        return Direction.OUT if self.kind is Kind.EXIT else Direction.IN
-
-    @property
-    def issues(self) -> tuple[bytes, ...]:
-        """The transactions that may have issued certificates of it: one of them is in the chain at most."""
-        if self.direction is Direction.OUT or self.is_refund:
-            return ()
-        return self.earlier if self.transaction is None else (*self.earlier, self.transaction)
-
-    @property
-    def payment(self) -> bytes | None:
-        """The transaction on Solana that may have paid tokens for it: an exit's, or a refund's."""
-        return self.transaction if (self.direction is Direction.OUT) is not self.is_refund else None
 
 
 class OpenMessages:
@@ -74,7 +59,7 @@ class OpenMessages:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._open: dict[bytes, Crossing] = {}
+        self._open: dict[bytes, OpenMessage] = {}
         self.number = -1
 
     def forget(self) -> None:
@@ -82,7 +67,7 @@ class OpenMessages:
         self._open.clear()
         self.number = -1
 
-    def __iter__(self) -> Iterator[Crossing]:
+    def __iter__(self) -> Iterator[OpenMessage]:
         return iter(self._open.values())
 
     async def catch_up(self) -> None:
@@ -110,7 +95,7 @@ class OpenMessages:
             if row["open_ms"] is None:
                 self._open.pop(row["_id"], None)
             else:
-                self._open[row["_id"]] = Crossing.of(row)
+                self._open[row["_id"]] = OpenMessage.of(row)
 
 
 def _named(entry: Document) -> Iterator[bytes]:

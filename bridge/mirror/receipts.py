@@ -93,7 +93,7 @@ class ReceiptWriter:
             came = await self._came(message)
             found.append(came)
             source = came.leg
-        if (message.direction is Direction.IN) is not message.is_refund:
+        if message.ends_on_bsv:
             issuances = message.facts.get("issuances", ())
             certificates = tuple((str(name), int(at), int(wh)) for name, at, wh in issuances)
             destination: Leg = BsvLeg(message.destination_tx, certificates)

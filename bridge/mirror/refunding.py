@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from bridge.mirror.book import Page
 from bridge.mirror.ground import MirrorGround
-from bridge.mirror.issuing import earlier_of
 from bridge.mirror.locked import LockedCoins, MoveLeg
 from bridge.mirror.message import Message
 from bridge.mirror.posting import Planned, Posted, Purpose, Refusals, Refused
@@ -64,7 +63,7 @@ class Refunding:
                 each.message,
                 State.DST_SIGNED,
                 due_ms=None,
-                facts=earlier_of(each.message),
+                facts=each.message.attempted(),
                 destination_tx=each.txid,
                 attempt=each.message.attempt + 1,
                 is_refund=True,
