@@ -98,8 +98,15 @@ class Chain:
             self.runtime.set_slot_hashes([(slot, self.slots.blockhash(slot)) for slot in recent])
 
     def known(self, signature: Signature) -> tuple[int, Any] | None:
-        """Slot and error of a transaction of the last blocks."""
+        """Slot and error of a transaction that may not land again."""
         return self.statuses.get(signature)
+
+    def recently(self, signature: Signature) -> tuple[int, Any] | None:
+        """The same of the last 150 blocks: what a node's recent cache tells."""
+        found = self.statuses.get(signature)
+        if found is None or found[0] < self.slots.back_from(self.slots.tip, BLOCKHASH_AGE + 1)[-1]:
+            return None
+        return found
 
     # Forward
 
@@ -193,9 +200,9 @@ class Chain:
 
     @property
     def oldest_to_keep(self) -> int:
-        """The oldest block whose blockhash may still be used; its transactions and later ones could be sent
-        again."""
-        return self.slots.back_from(self.slots.tip, BLOCKHASH_AGE + 1)[-1]
+        """The oldest block whose blockhash may still be used, also after the deepest fork, which makes older ones
+        valid again; its transactions and later ones could be sent again."""
+        return self.slots.back_from(self.slots.tip, BLOCKHASH_AGE + FINAL_SLOTS + 1)[-1]
 
     # Back
 

@@ -19,7 +19,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from bridge.cluster.accounts import Accounts
-from bridge.cluster.chain import Chain
+from bridge.cluster.chain import FINAL_SLOTS, Chain
 from bridge.cluster.events import Confirmed, Event, Listener
 from bridge.cluster.executed import Block, Entry, Executed, Forked, Simulated, Status
 from bridge.cluster.faults import Faults
@@ -269,11 +269,11 @@ class Cluster:
     async def prune(self, before_slot: int) -> int:
         """Forget the transactions before a slot; the new `first_available`. The accounts stay as they are.
 
-        Raises BadRequest for one of the last 150 blocks, whose transactions must not land again.
+        Raises BadRequest for one of the last 181 blocks, whose transactions must not land again, nor after a fork.
         """
         chain = self._open.chain
         if before_slot > chain.oldest_to_keep:
-            raise BadRequest(f"only what is older than {BLOCKHASH_AGE} blocks can be forgotten")
+            raise BadRequest(f"only what is older than {BLOCKHASH_AGE + FINAL_SLOTS} blocks can be forgotten")
         first = chain.header.first_available
         if before_slot > first:
             chain.header = replace(chain.header, first_available=before_slot)

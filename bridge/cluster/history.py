@@ -55,7 +55,7 @@ class History:
         return next((each for each in _COMMITMENTS if slot <= self.view(each)), None)
 
     async def statuses(self, signatures: Sequence[Signature], *, history: bool) -> list[Status | None]:
-        known = [self._chain.known(signature) for signature in signatures]
+        known = [self._chain.recently(signature) for signature in signatures]
         missing = [signature for signature, found in zip(signatures, known, strict=True) if found is None]
         records = await self._stored(missing) if history and missing else {}
         stored = {signature: (record.slot, record.error) for signature, record in records.items()}

@@ -72,6 +72,23 @@ async def test_the_dropped_may_be_sent_again(tmp_path: Path) -> None:
         assert token.supply() == 1 + 2 + 3
 
 
+@pytest.mark.parametrize("age", [140, 152, 160, 170])
+async def test_a_fork_that_makes_a_blockhash_valid_again_lets_nothing_land_twice(tmp_path: Path, age: int) -> None:
+    async with opened(tmp_path) as cluster:
+        bench = Bench(cluster)
+        await bench.fund()
+        await cluster.advance(40)
+        raw = signed([memo("once")], [bench.payer], cluster.latest_blockhash("processed").value)
+        await cluster.send(raw, skip_preflight=True)
+        await cluster.advance()
+        count = cluster.transaction_count
+        await cluster.advance(age)
+        await cluster.fork(28)
+        await cluster.send(raw, skip_preflight=True)
+        await cluster.advance(40)
+        assert cluster.transaction_count == count
+
+
 async def test_an_undone_blockhash_is_no_longer_valid(tmp_path: Path) -> None:
     async with opened(tmp_path) as cluster:
         bench = Bench(cluster)
