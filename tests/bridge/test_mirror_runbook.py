@@ -10,25 +10,31 @@ from typing import Any
 
 import pytest
 from solders.keypair import Keypair
+from spl.token.constants import TOKEN_PROGRAM_ID
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
 from bridge.mirror.alarms import Alarm, standing
+from bridge.mirror.custody import open_custody
 from bridge.mirror.exits import NAME, ExitIndex
 from bridge.mirror.message import Message
 from bridge.mirror.records import MIRROR_COLLECTIONS
 from bridge.mirror.states import Direction, Hold, State
+from bridge.mirror.vault import vault_of
 from bridge.mirror.witnesses import ENOUGH_MS
 from bridge.programs.keys import FileSigner
+from bridge.programs.own import OwnMint
 from bridge.records import BRIDGE_COLLECTIONS
 from bridge.solana.client import ClusterClient
 from bridge.watching.cursor import LAG_SLOTS
 from bridge.watching.follower import Watched
 from bridge.watching.processor import EventProcessor
 from config.errors import Unavailable
+from config.settings import BridgeSettings, Settings
 from store.sqlite import SqliteStore
 from tests.bridge.lying_rpc import LyingRpc, lying
 from tests.bridge.mirror_kit import UNITS_A_WH, MirrorNode, memo_to
+from tests.bridge.releases_kit import ReleaseBench
 from tests.energytag.kit import RegistryNode
 from tests.overlay.kit import Chain, Clock
 
@@ -212,6 +218,22 @@ async def test_a_database_keeps_to_the_key_that_it_was_made_with(node: MirrorNod
     await node.lock(400, str(wallet))
     await node.until(State.RECEIPTED)
     assert await node.wallet_balance(wallet) == 400 * UNITS_A_WH
+
+
+async def test_another_member_of_the_multisig_signs(tmp_path: Path, cluster: Cluster, solana: SolanaServer) -> None:
+    """Two of three: which two are here may change, and the database does not mind."""
+    store = SqliteStore(tmp_path / "multisig.db", cache_mib=4)
+    bench = await ReleaseBench.open(cluster, solana.rpc_url, store, members=3)
+    base, *members = bench.signers
+    settings = Settings(bridge=BridgeSettings(custody_owner=str(bench.asset.owner)))
+    mode = OwnMint(bench.asset.genesis, bench.asset.mint, TOKEN_PROGRAM_ID, base.public, 9)
+    for two in (members[:2], members[1:]):
+        asset = await open_custody(
+            store, bench.rpc, bench.asset.genesis, mode, [base, *two], settings, has_faucet=False
+        )
+        vault = await vault_of(asset, bench.rpc, [base, *two])
+        assert vault.signers == tuple(each.public for each in two)
+    await bench.close()
 
 
 async def test_a_bridge_is_wound_down(node: MirrorNode) -> None:
