@@ -133,11 +133,28 @@ def metering_node(folder: Path, settings: Mapping[str, str] | None = None) -> It
 
 
 @contextmanager
-def solana_cluster(folder: Path) -> Iterator[Server]:
+def solana_cluster(folder: Path, slot_ms: int = 400) -> Iterator[Server]:
     """`metawatt solana` with its chain in `folder`; JSON-RPC at its port, WebSocket one higher."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", "from cli.main import main; main()", "solana", "--port", "0"]
-    with _running("solana", [*command, "--data-dir", str(folder)], {}, None) as server:
+    command += ["--slot-ms", str(slot_ms), "--data-dir", str(folder)]
+    with _running("solana", command, {}, None) as server:
+        yield server
+
+
+@contextmanager
+def bsv_chain(folder: Path) -> Iterator[Server]:
+    """The dev chain, and nothing else of a node, with its data in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {f"METAWATT_{part}__ENABLED": "false" for part in ("REGISTRY", "METERS", "BRIDGE")}
+    settings |= {
+        "METAWATT_NODE__PORT": "0",
+        "METAWATT_NODE__DATA_DIR": str(folder),
+        "METAWATT_LOG__FORMAT": "json",
+    }
+    command = [sys.executable, "-c", "from cli.main import main; main()", "serve"]
+    with _running("node", command, settings, folder / "node.log") as server:
+        server.name = "BSV"
         yield server
 
 
