@@ -22,7 +22,7 @@ from bridge.mirror.records import AUDIT, MESSAGES, MIRROR
 from bridge.mirror.states import ENDED, Hold, State, demand_edge
 from certificates.canonical import canonical
 from overlay.clock import NowMs
-from store.port import Conflict, Document, Insert, Patch, Put, Store, Write
+from store.port import Conflict, Document, Insert, Patch, Store, Write
 
 HEAD: Final = "head"
 GENESIS_HASH: Final = bytes(32)
@@ -94,12 +94,13 @@ class Page:
         self._head = head
         self._edges: list[Edge] = []
         self._notes: list[Mapping[str, Any]] = []
-        self._changes: dict[bytes, Write] = {}
+        self._stored: dict[bytes, int] = {}
+        """The versions that these messages have in the store, 0 of one that is not there."""
         self._writes: list[Write] = []
 
     @property
     def is_empty(self) -> bool:
-        return not (self._changes or self._notes or self._writes)
+        return not (self._stored or self._notes or self._writes)
 
     @property
     def steps(self) -> list[tuple[Message, State]]:
@@ -111,7 +112,7 @@ class Page:
         number = self._head.number + 1
         message = replace(message, seq=number, version=1, entries=(number,))
         self._edges.append(Edge(message.id, None, message.state, _opening(message)))
-        self._changes[message.id] = Insert(MESSAGES, message.document())
+        self._stored[message.id] = 0
         self.moved[message.id] = message
         return message
 
@@ -164,19 +165,14 @@ class Page:
         self._writes += writes
 
     def _changed(self, before: Message, **changes: Any) -> Message:
-        first = self._changes.get(before.id)
-        stored_version = before.version if first is None else _version_of(first)
+        stored_version = self._stored.setdefault(before.id, before.version)
         after = replace(before, version=stored_version + 1, **changes)
-        if isinstance(first, Insert):
-            self._changes[after.id] = Insert(MESSAGES, after.document())
-        else:
-            self._changes[after.id] = Patch(MESSAGES, after.id, after.changes(), expect={"version": stored_version})
         self.moved[after.id] = after
         return after
 
     def writes(self) -> tuple[list[Write], Head]:
         """All of it, and the log's head after it."""
-        writes = [*self._changes.values(), *self._writes]
+        writes = [*(_written(self.moved[id_], version) for id_, version in self._stored.items()), *self._writes]
         if not self._edges and not self._notes:
             return writes, self._head
         number = self._head.number + 1
@@ -282,10 +278,8 @@ def _head_write(before: Head, after: Head) -> Write:
     return Patch(MIRROR, HEAD, fields, expect={"number": before.number, "hash": before.hash})
 
 
-def _version_of(write: Write) -> int:
-    """The version that a message has in the store, from the first write about it."""
-    if isinstance(write, Patch):
-        assert write.expect is not None
-        return int(write.expect["version"])
-    assert isinstance(write, Insert | Put)
-    return 0
+def _written(message: Message, stored_version: int) -> Write:
+    """A message as its page leaves it, however many steps it took."""
+    if stored_version == 0:
+        return Insert(MESSAGES, message.document())
+    return Patch(MESSAGES, message.id, message.changes(), expect={"version": stored_version})
