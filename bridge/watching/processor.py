@@ -88,8 +88,9 @@ class EventProcessor:
         )
         self._followers = [Follower(store, rpc, each, applier, self.counts) for each in watched]
         self._replays = Replays(store, rpc, self._followers, now_ms)
-        addresses = [each.address for each in watched]
-        self._notices = None if ws_url is None else Wake(ws_url, addresses, accounts, self._hinted)
+        # One notice for all that a slot did to an account; of a program's transactions each is told by itself.
+        programs = [each.address for each in watched if each.role is Role.PROGRAM]
+        self._notices = None if ws_url is None else Wake(ws_url, programs, [*mints, *accounts], self._hinted)
         self._stirred = asyncio.Event()
         # One round at a time: two would apply the same transactions, and only one could move the cursors.
         self._round_lock = asyncio.Lock()
