@@ -3,14 +3,13 @@ said why, as far as that can be known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from solders.signature import Signature
 
 from api.bridge.mirror_part import MessageUnknown
 from api.limits import Gate
-from bridge.mirror.message import Message
+from bridge.mirror.message import Message, load_messages
 from bridge.mirror.mirror import Mirror
 from bridge.mirror.records import INBOX, ISSUES, MESSAGES, RELEASES
 from bridge.mirror.states import Direction
@@ -56,12 +55,8 @@ class Search:
         collection = RELEASES if len(transaction) == 64 else ISSUES
         carrier = await self._store.get(collection, transaction)
         named = [] if carrier is None else [each for each in carrier["messages"] if each not in found]
-        found |= await self._read(named)
+        found |= await load_messages(self._store, named)
         return list(found.values())[: MOST_FOUND + 1]
-
-    async def _read(self, ids: Iterable[bytes]) -> dict[bytes, Message]:
-        rows = await self._store.get_many(MESSAGES, list(ids))
-        return {row["_id"]: Message.read(row) for row in rows.values()}
 
     # Why there is none
 

@@ -30,13 +30,13 @@ from bridge.mirror.ledger import (
     refund_ended,
 )
 from bridge.mirror.limits import Bucket, Limits, limit_key
-from bridge.mirror.message import Message
+from bridge.mirror.message import Message, load_messages
 from bridge.mirror.outstanding import NotYet, Outstanding, Overdrawn
 from bridge.mirror.pauses import Pauses
 from bridge.mirror.ports import Provenance
 from bridge.mirror.presence import Presence
-from bridge.mirror.records import INBOX, MESSAGES, MIRROR
-from bridge.mirror.states import Direction, Hold, State
+from bridge.mirror.records import INBOX, MIRROR
+from bridge.mirror.states import UNSURE, Direction, Hold, State
 from config.errors import BadRequest, ErrorCode
 from store.port import Delete, Reader
 
@@ -44,7 +44,6 @@ PAUSED_MS: Final = 2_000
 _LOOK_AGAIN_MS: Final = 500
 _FOR_DELAY: Final = "delay"
 _FOR_LIMIT: Final = "limit"
-_UNSURE: Final = (Hold.SOURCE_DISPUTED, Hold.SOURCE_LOST)
 
 
 def ledger_key(asset: str) -> str:
@@ -181,9 +180,7 @@ class Accountant:
 
     async def _origins(self, messages: Sequence[Message]) -> Mapping[bytes, Message]:
         """The incoming messages that exits mirror, by id."""
-        wanted = {_origin(each) for each in messages} - {b""}
-        rows = await self._store.get_many(MESSAGES, sorted(wanted)) if wanted else {}
-        return {row["_id"]: Message.read(row) for row in rows.values()}
+        return await load_messages(self._store, {_origin(each) for each in messages} - {b""})
 
     # Back, and to the end
 
@@ -235,7 +232,7 @@ class Accountant:
     async def _demand_refundable(self, message: Message) -> None:
         if message.state is not State.HELD or message.reason is None:
             raise _forbidden(f"The message is {message.state.value}, and only one that is HELD can be refunded")
-        if message.final_ms is None or message.reason.code in _UNSURE:
+        if message.final_ms is None or message.reason.code in UNSURE:
             raise _forbidden("Its source is not final for sure: nothing is there to be given back")
         if why := await self._landing.against_refund(message):
             raise _forbidden(f"It cannot be refunded: {why}")
@@ -243,7 +240,7 @@ class Accountant:
     async def _demand_vanished(self, message: Message) -> None:
         if message.state is not State.HELD or message.reason is None:
             raise _forbidden(f"The message is {message.state.value}, and only one that is HELD can be written off")
-        if message.final_ms is not None and message.reason.code not in _UNSURE:
+        if message.final_ms is not None and message.reason.code not in UNSURE:
             raise _forbidden(f"It is held for {message.reason.code.value}: its source is not in doubt")
         if message.direction is Direction.IN and message.is_refund:
             raise _forbidden("It is in the books as to be given back, and what is final on Solana stays")

@@ -20,13 +20,10 @@ import structlog
 
 from bridge.mirror.book import Page
 from bridge.mirror.ground import MirrorGround
-from bridge.mirror.pauses import Pauses, pause
+from bridge.mirror.pauses import Pauses
 from bridge.mirror.records import MIRROR
-from bridge.mirror.states import Direction
 from store.port import Delete, Document, Find, Put, Reader
 
-BY: Final = "bridge"
-"""Who pauses, when it is no person."""
 _PREFIX: Final = "alarm:"
 _AFTER: Final = "alarm;"
 MOST_TEXT_CHARACTERS: Final = 500
@@ -82,7 +79,7 @@ class Alarms:
                 return False
             self._raise(key, alarm, subject, text[:MOST_TEXT_CHARACTERS], page)
             if alarm in PAUSING:
-                await self._pause(alarm, page)
+                await self._pauses.pause_both(f"alarm: {alarm.value}", page)
         log.error("alarm", alarm=alarm.value, subject=subject, text=text)
         return True
 
@@ -101,10 +98,3 @@ class Alarms:
         page.note({"alarm": alarm.value, "subject": subject, "text": text})
         row = {"_id": key, "alarm": alarm.value, "subject": subject, "text": text, "at_ms": page.now_ms}
         page.write(Put(MIRROR, row))
-
-    async def _pause(self, alarm: Alarm, page: Page) -> None:
-        """Both directions; one that a person paused stays as it is."""
-        paused = await self._pauses.all()
-        for direction in Direction:
-            if direction not in paused:
-                pause(direction, f"alarm: {alarm.value}", BY, page)

@@ -21,9 +21,9 @@ import structlog
 from bridge.mirror.book import Page
 from bridge.mirror.burial import confirmations_of
 from bridge.mirror.ground import MirrorGround
-from bridge.mirror.message import Message
+from bridge.mirror.message import Message, load_messages
 from bridge.mirror.posting import SIGNED, Purpose
-from bridge.mirror.records import ISSUES, MESSAGES
+from bridge.mirror.records import ISSUES
 from bridge.mirror.states import ON_ITS_WAY, Hold, State
 from overlay.records import EVICTIONS, OUTBOX, TRANSACTIONS
 from store.pages import pages
@@ -139,9 +139,7 @@ class Following:
 
     async def _enter(self, news: Sequence[News]) -> int:
         """One page for some transactions; nothing when they, or their messages, changed meanwhile."""
-        ids = [id_ for each in news for id_ in each.row["messages"]]
-        rows = await self._store.get_many(MESSAGES, ids)
-        messages = {id_: Message.read(row) for id_, row in rows.items()}
+        messages = await load_messages(self._store, [id_ for each in news for id_ in each.row["messages"]])
         evicted = [each.row["_id"] for each in news if each.is_evicted]
         reasons = await self._store.get_many(EVICTIONS, evicted) if evicted else {}
         try:
@@ -154,7 +152,7 @@ class Following:
             log.info("transactions changed while they were followed", reason=error.message)
             return 0
 
-    def _move(self, news: News, messages: Mapping[Any, Message], text: str, page: Page) -> None:
+    def _move(self, news: News, messages: Mapping[bytes, Message], text: str, page: Page) -> None:
         for id_ in news.row["messages"]:
             message = messages.get(id_)
             if message is None or message.state not in ON_ITS_WAY or message.destination_tx != news.row["_id"]:

@@ -20,15 +20,13 @@ from bridge.mirror.exit_lock import ExitLock, load_locks, load_previous
 from bridge.mirror.ground import CHAIN, MirrorGround
 from bridge.mirror.message import Message, Reason, message_id
 from bridge.mirror.origin import chain_name
-from bridge.mirror.pauses import Pauses, pause
+from bridge.mirror.pauses import Pauses
 from bridge.mirror.sleepers import Sleepers
 from bridge.mirror.states import Direction, Hold, Kind, State
 from bridge.mirror.wallets import against_account, against_address, load_wallets
 from bridge.solana.rpc import AccountState
 from store.port import Document
 
-BY: Final = "bridge"
-"""Who pauses, when it is no person."""
 _GONE: Final = "the locked certificate is not held here any more"
 
 
@@ -135,13 +133,10 @@ class BsvSource:
         """A source that was final is no more: everything stops until a person has looked."""
         for message, text in lost:
             page.hold(message, Hold.SOURCE_LOST, text)
-        if not lost:
-            return
-        paused = await self._pauses.all()
-        reason = f"the source of {lost[0][0].id.hex()} went after it had been final: {lost[0][1]}"
-        for direction in Direction:
-            if direction not in paused:
-                pause(direction, reason, BY, page)
+        if lost:
+            message, text = lost[0]
+            reason = f"the source of {message.id.hex()} went after it had been final: {text}"
+            await self._pauses.pause_both(reason, page)
 
     # Validity
 

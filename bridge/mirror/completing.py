@@ -17,10 +17,10 @@ from solders.signature import Signature
 from bridge.mirror.book import Page
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.locked import LockedCoins, MoveLeg
-from bridge.mirror.message import Message
+from bridge.mirror.message import Message, load_messages
 from bridge.mirror.ports import Accounting, Provenance, Receipts
 from bridge.mirror.posting import Planned, Posted, Poster, Purpose, Refusals
-from bridge.mirror.records import ISSUES, MESSAGES
+from bridge.mirror.records import ISSUES
 from bridge.mirror.states import Direction, Hold, State
 from certificates.successor import complete
 from certificates.token import Token
@@ -67,8 +67,7 @@ class Completing:
         each other. Each is tried again after a while, since the network may go on refusing."""
         long_ago = self._ground.now_ms() - _AGAIN_MS
         for row in (each for each in rows if each["open_ms"] <= long_ago):
-            found = await self._ground.store.get_many(MESSAGES, row["messages"])
-            messages = [Message.read(each) for each in found.values()]
+            messages = (await load_messages(self._ground.store, row["messages"])).values()
             spends = await self._ground.store.get_many(SPENDS, [each.source_event for each in messages])
             if left := [each for each in messages if each.source_event not in spends]:
                 await self._poster.carry_out(WithdrawingAgain(self._ground, row["_id"]), left)

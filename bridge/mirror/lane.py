@@ -17,7 +17,7 @@ import structlog
 
 from bridge.minting.lease import Lost
 from bridge.mirror.book import Book, Page
-from bridge.mirror.message import Message
+from bridge.mirror.message import Message, load_messages
 from bridge.mirror.pauses import Pauses
 from bridge.mirror.ports import Accounting, Destination, Source
 from bridge.mirror.records import INBOX, MESSAGES
@@ -69,7 +69,7 @@ class Lane:
         is_paused = await self._pauses.paused(self.direction) is not None
         if early := [each for each in due if each.state in _EARLY]:
             await self._each(early, self._advance)
-        ready = [each for each in await self._reread(early, due) if not is_paused]
+        ready = [] if is_paused else await self._reread(early, due)
         await self._each([each for each in ready if _goes_out(each)], self._deliver)
         await self._each([each for each in ready if _goes_back(each)], self._back.deliver)
         final = [each for each in due if each.state is State.DST_FINAL]
@@ -102,11 +102,8 @@ class Lane:
     async def _reread(self, early: Sequence[Message], due: Sequence[Message]) -> list[Message]:
         """What may be delivered: what was accounted before, and what this round brought so far."""
         before = [each for each in due if each.state not in _EARLY]
-        if not early:
-            return before
-        rows = await self._store.get_many(MESSAGES, [each.id for each in early])
-        moved = [Message.read(row) for row in rows.values()]
-        return before + [each for each in moved if each.state is State.ACCOUNTED]
+        moved = await load_messages(self._store, [each.id for each in early])
+        return before + [each for each in moved.values() if each.state is State.ACCOUNTED]
 
     async def _advance(self, messages: Sequence[Message]) -> None:
         """As far as the books, in one commit."""
@@ -137,8 +134,8 @@ class Lane:
             raise
 
     async def _unchanged(self, messages: Sequence[Message]) -> list[Message]:
-        rows = await self._store.get_many(MESSAGES, [each.id for each in messages])
-        return [each for row in rows.values() if (each := Message.read(row)).state is State.DST_FINAL]
+        stored = await load_messages(self._store, [each.id for each in messages])
+        return [each for each in stored.values() if each.state is State.DST_FINAL]
 
     async def _each(self, messages: Sequence[Message], step: Step) -> None:
         """A step of many at once; where that fails, of one after the other, so that one stops nobody."""

@@ -7,13 +7,14 @@ certificates on BSV.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
+from bridge.mirror.records import MESSAGES
 from bridge.mirror.states import ENDED, Direction, Hold, Kind, State
-from store.port import Document
+from store.port import Document, Reader
 
 UNITS_PER_WH: Final = 10**6
 """Base units of a token of 9 decimals, of which one is a kWh. A mint of other decimals is refused for mirroring."""
@@ -193,3 +194,9 @@ class Message:
             facts=row["facts"],
             entries=tuple(row["entries"]),
         )
+
+
+async def load_messages(reader: Reader, ids: Collection[bytes]) -> dict[bytes, Message]:
+    """Those of these ids that are stored, by id."""
+    rows = await reader.get_many(MESSAGES, list(ids)) if ids else {}
+    return {row["_id"]: Message.read(row) for row in rows.values()}

@@ -17,7 +17,7 @@ from bridge.mirror.landing import Landing
 from bridge.mirror.message import Message
 from bridge.mirror.pauses import Pauses, pause, resume
 from bridge.mirror.records import COMMANDS, MESSAGES
-from bridge.mirror.states import Hold, State
+from bridge.mirror.states import UNSURE, Hold, State
 from config.errors import BadRequest, ErrorCode, Internal, MetawattError, NotFound, Unavailable
 from store.port import Conflict, Document, Find
 
@@ -137,7 +137,7 @@ def released_to(message: Message) -> State:
         return State.REFUND_ACCOUNTED
     if message.was_accounted:
         return State.ACCOUNTED
-    is_unsure = message.reason is not None and message.reason.code in (Hold.SOURCE_DISPUTED, Hold.SOURCE_LOST)
+    is_unsure = message.reason is not None and message.reason.code in UNSURE
     return State.OBSERVED if is_unsure or message.final_ms is None else State.SRC_FINAL
 
 

@@ -5,10 +5,15 @@ What is on its way goes on being followed, for a transaction that is out cannot 
 
 from __future__ import annotations
 
+from typing import Final
+
 from bridge.mirror.book import Page
 from bridge.mirror.records import MIRROR
 from bridge.mirror.states import Direction
 from store.port import Delete, Document, Put, Reader
+
+BY: Final = "bridge"
+"""Who pauses, when it is no person."""
 
 
 class Pauses:
@@ -25,6 +30,13 @@ class Pauses:
         """Those that are paused."""
         rows = await self._reader.get_many(MIRROR, [_key(each) for each in Direction])
         return {each: rows[_key(each)] for each in Direction if _key(each) in rows}
+
+    async def pause_both(self, reason: str, page: Page) -> None:
+        """By the bridge itself; a direction that is paused already stays as it is."""
+        paused = await self.all()
+        for direction in Direction:
+            if direction not in paused:
+                pause(direction, reason, BY, page)
 
 
 def pause(direction: Direction, reason: str, by: str, page: Page) -> None:

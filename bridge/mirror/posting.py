@@ -20,8 +20,8 @@ import structlog
 
 from bridge.mirror.book import Page
 from bridge.mirror.ground import MirrorGround
-from bridge.mirror.message import Message, Reason
-from bridge.mirror.records import ISSUES, MESSAGES
+from bridge.mirror.message import Message, Reason, load_messages
+from bridge.mirror.records import ISSUES
 from bridge.mirror.states import EDGES, Hold, State
 from config.errors import BadRequest, Busy, ErrorCode, Forbidden, Internal, MetawattError, NotFound
 from energytag.compose import Composed
@@ -195,9 +195,8 @@ class Poster:
     async def _unmoved(self, messages: Sequence[Message]) -> list[Message]:
         """As they are stored, without those that somebody moved."""
         before = {each.id: each.state for each in messages}
-        rows = await self._store.get_many(MESSAGES, list(before))
-        now = [Message.read(row) for row in rows.values()]
-        return [each for each in now if each.state is before[each.id]]
+        now = await load_messages(self._store, before)
+        return [each for each in now.values() if each.state is before[each.id]]
 
     async def _set_aside(self, refused: Refusals) -> None:
         """Hold them; what cannot be held, since its other side is final, is tried again later."""

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from solders.signature import Signature
 
-from bridge.mirror.message import Message
-from bridge.mirror.records import MESSAGES, RELEASES
+from bridge.mirror.message import Message, load_messages
+from bridge.mirror.records import RELEASES
 from bridge.mirror.states import ON_ITS_WAY
 from bridge.records import AttemptState
 from overlay.clock import NowMs
@@ -152,25 +152,20 @@ class Flights:
     async def _load(self) -> None:
         async for rows in pages(self._reader, RELEASES, Find("open")):
             strange = [each for each in rows if each["_id"] not in self._flights]
-            wanted = list(dict.fromkeys(key for each in strange for key in each["messages"]))
-            messages = await self._messages(wanted)
+            messages = await load_messages(self._reader, {key for each in strange for key in each["messages"]})
             self.add(Flight.stored(each, _of(each, messages)) for each in strange)
 
     async def reload(self, flights: Iterable[Flight]) -> None:
         """Read flights anew after a conflict; those that are no longer open are dropped."""
         known = {each.key: each for each in flights}
         rows = await self._reader.get_many(RELEASES, list(known))
-        messages = await self._messages([key for each in known.values() for key in each.keys])
+        messages = await load_messages(self._reader, {key for each in known.values() for key in each.keys})
         for key, flight in known.items():
             row = rows.get(key)
             if row is None or row["open_ms"] is None:
                 self.drop(flight)
             else:
                 flight.messages = [each for each in _of(row, messages) if waits_for(each, key)]
-
-    async def _messages(self, keys: Sequence[bytes]) -> dict[bytes, Message]:
-        rows = await self._reader.get_many(MESSAGES, keys) if keys else {}
-        return {row["_id"]: Message.read(row) for row in rows.values()}
 
 
 def _of(row: Document, messages: dict[bytes, Message]) -> list[Message]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bridge.mirror.book import Book, Page
-from bridge.mirror.message import Message
+from bridge.mirror.message import Message, load_messages
 from bridge.mirror.records import MESSAGES
 from bridge.mirror.states import Direction, State
 from overlay.headers import HeaderChain
@@ -79,9 +79,8 @@ class Sleepers:
     async def _wake(self, ids: Iterable[bytes]) -> int:
         count, keys = 0, list(ids)
         for start in range(0, len(keys), BATCH):
-            rows = await self._store.get_many(MESSAGES, keys[start : start + BATCH])
-            messages = [Message.read(row) for row in rows.values()]
-            count += await self._make_due([each for each in messages if each.state in _MAY_SLEEP])
+            messages = await load_messages(self._store, keys[start : start + BATCH])
+            count += await self._make_due([each for each in messages.values() if each.state in _MAY_SLEEP])
         return count
 
     async def _make_due(self, messages: Iterable[Message]) -> int:

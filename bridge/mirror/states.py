@@ -107,6 +107,9 @@ class Hold(StrEnum):
     """A person's word."""
 
 
+UNSURE: Final = frozenset({Hold.SOURCE_DISPUTED, Hold.SOURCE_LOST})
+"""Nobody can tell whether there is a source."""
+
 EDGES: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     {
         State.OBSERVED: frozenset({State.SRC_FINAL, State.SRC_ORPHANED, State.HELD}),

@@ -100,7 +100,8 @@ async def test_all_that_there_is_to_see(face: Face) -> None:
         "text": "t",
         "at_ms": 1,
     }
-    bucket = {"_id": limit_key(Direction.OUT), "level_wh": -20, "fraction": 0, "at_ms": face.clock.now_ms}
+    level = {"level_wh": 0, "fraction": 0, "at_ms": face.clock.now_ms, "waiting_wh": 20}
+    bucket = {"_id": limit_key(Direction.OUT), **level}
     await face.store.commit([Put(MIRROR, alarm), Put(MIRROR, bucket)])
     await face.parity_found()
     html, _ = await page_of(face)

@@ -46,7 +46,8 @@ async def test_without_limits(tmp_path: Path) -> None:
 async def test_what_does_not_fit_is_told_when_it_would(tmp_path: Path) -> None:
     async with serving(tmp_path, bridge=LIMITED) as face:
         now_ms = face.clock.now_ms
-        level = {"_id": limit_key(Direction.IN), "level_wh": 500, "fraction": 0, "at_ms": now_ms}
+        row = {"level_wh": 500, "fraction": 0, "at_ms": now_ms, "waiting_wh": 0}
+        level = {"_id": limit_key(Direction.IN), **row}
         await face.store.commit([Put(MIRROR, level)])
         fitting, waiting = await quoted(face, "in", 500), await quoted(face, "in", 1500)
     assert (fitting["fits_now"], fitting["delay"]["wait_secs"]) == (True, 0)

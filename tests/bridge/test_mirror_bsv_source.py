@@ -11,9 +11,8 @@ from solders.keypair import Keypair
 from spl.token.constants import TOKEN_PROGRAM_ID
 
 from api.solana.server import SolanaServer
-from bridge.mirror.bsv_source import BY
 from bridge.mirror.message import Message, message_id
-from bridge.mirror.pauses import Pauses
+from bridge.mirror.pauses import BY, Pauses
 from bridge.mirror.records import INBOX, MESSAGES
 from bridge.mirror.states import Direction, Hold, State
 from bridge.programs.keys import FileSigner
