@@ -5,8 +5,9 @@
     mode burn   a burn of the mint with a memo of the bridge's; without one it is a burn and nothing more
 
 The rows of a transaction and the commit that reads it are one. What leaves custody is no arrival: the bridge's own
-releases and refunds do. A transaction whose instructions do not explain its balances has no arrivals either;
-MOVEMENTS shows it as unexplained, and parity finds what it did.
+releases and refunds do. Where the instructions of a transaction do not explain custody's balance, or of a burn any
+balance, it has no arrivals either; MOVEMENTS shows it as unexplained, and parity finds what it did. What else they
+leave unexplained is no matter of the bridge's: anybody may write into his transaction what is hard to read.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Arrival:
 def arrivals(seen: SeenTransaction, asset: Asset) -> list[Arrival]:
     """In the order of their instructions; none of a transaction that failed, or that cannot be explained."""
     told = movements(seen, asset.mint)
-    if told.problems or too_large(told):
+    if too_large(told) or (asset.custody in told.differing if asset.mode == "lock" else told.problems):
         return []
     memos = bridge_memos(seen)
     found: list[Arrival] = []

@@ -22,6 +22,8 @@ TOKEN_PROGRAMS: Final = frozenset({TOKEN_PROGRAM_ID, TOKEN_2022_PROGRAM_ID})
 _BATCH: Final = 255
 _FEE_EXTENSION: Final = 26
 _TRANSFER_WITH_FEE: Final = 1
+_INITIALIZE_ACCOUNT: Final = (1, 16, 18)
+"""In its three spellings; of each the first accounts are the token account and its mint."""
 
 
 class Kind(StrEnum):
@@ -104,9 +106,10 @@ def decoded(seen: SeenTransaction) -> Decoded:
         return Decoded((), ())
     found: list[TokenInstruction] = []
     malformed: list[Malformed] = []
+    mints = {balance.account: balance.mint for balance in seen.pre_tokens}
     for call in calls(seen, malformed):
         if call.program in TOKEN_PROGRAMS:
-            _decode_call(call, found, malformed)
+            _decode_call(call, mints, found, malformed)
     return Decoded(_with_mints(seen, found), tuple(malformed))
 
 
@@ -125,12 +128,18 @@ def calls(seen: SeenTransaction, malformed: list[Malformed] | None = None) -> It
                 malformed.append(Malformed(path, "An account is not of the transaction"))
 
 
-def _decode_call(call: Call, found: list[TokenInstruction], malformed: list[Malformed]) -> None:
+def _decode_call(
+    call: Call, mints: dict[Pubkey, Pubkey], found: list[TokenInstruction], malformed: list[Malformed]
+) -> None:
+    """`mints` are those of token accounts at this point of the transaction, as far as they are known. One that is
+    made and closed within it is in none of its balances, and one may be closed and made again for another mint."""
     parts = _batch_parts(call, malformed) if call.data[:1] == bytes([_BATCH]) else [call]
     for part in parts:
+        if part.data[:1] and part.data[0] in _INITIALIZE_ACCOUNT and len(part.accounts) > 1:
+            mints[part.accounts[0]] = part.accounts[1]
         try:
             if (instruction := _decode(part)) is not None:
-                found.append(instruction)
+                found.append(replace(instruction, mint=instruction.mint or _mint_of(instruction, mints)))
         except _Unreadable as unreadable:
             malformed.append(Malformed(part.path, str(unreadable)))
 

@@ -18,11 +18,13 @@ from bridge.solana.rpc import SeenTransaction
 @dataclass(frozen=True, slots=True)
 class Movements:
     """Of one mint. `problems` says where instructions and balances differ, and what could not be read; when it
-    is empty, the instructions explain every balance to the base unit."""
+    is empty, the instructions explain every balance to the base unit. `differing` are the token accounts whose
+    balances they do not explain."""
 
     instructions: tuple[TokenInstruction, ...]
     supply_change: int
     problems: tuple[str, ...]
+    differing: frozenset[Pubkey] = frozenset()
 
 
 def supply_change(seen: SeenTransaction, mint: Pubkey) -> int:
@@ -49,8 +51,10 @@ def movements(seen: SeenTransaction, mint: Pubkey) -> Movements:
     instructions = tuple(one for one in found.instructions if one.mint == mint)
     changes = balance_changes(seen, mint)
     problems = [f"Instruction {tuple(one.path)}: {one.reason}" for one in found.malformed]
-    problems += _differences(_told(instructions), changes)
-    return Movements(instructions, sum(changes.values()), tuple(problems))
+    told = _told(instructions)
+    differing = frozenset(account for account in told.keys() | changes.keys() if told[account] != changes[account])
+    problems += _differences(told, changes, differing)
+    return Movements(instructions, sum(changes.values()), tuple(problems), differing)
 
 
 def _told(instructions: tuple[TokenInstruction, ...]) -> Counter[Pubkey]:
@@ -64,9 +68,8 @@ def _told(instructions: tuple[TokenInstruction, ...]) -> Counter[Pubkey]:
     return told
 
 
-def _differences(told: Counter[Pubkey], changes: Counter[Pubkey]) -> list[str]:
+def _differences(told: Counter[Pubkey], changes: Counter[Pubkey], differing: frozenset[Pubkey]) -> list[str]:
     return [
         f"Token account {account}: instructions move {told[account]:+d} base units, balances {changes[account]:+d}"
-        for account in sorted(told.keys() | changes.keys(), key=bytes)
-        if told[account] != changes[account]
+        for account in sorted(differing, key=bytes)
     ]
