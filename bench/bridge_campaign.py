@@ -207,24 +207,28 @@ class Campaign:
             await each.end()
         await self.bridges[0].start()
         deadline = monotonic() + self.plan.rest_secs
-        calm = 0
+        calm, still = 0, Counter[str]()
         while monotonic() < deadline and calm < 4:
             await self.bsv_weather.mine()
             await asyncio.sleep(0.7)
             with suppress(Down):
                 await self.households.have_resumed()
-            calm = calm + 1 if not await self._open() else 0
+            still = await self._open()
+            calm = 0 if still else calm + 1
+        if still:
+            print(f"{self.plan.kind}, seed {self.plan.seed}: still {dict(still)}", file=sys.stderr, flush=True)
         await self.bridges[0].stop()
         await self.chain.call("dev_advance", _FINAL_SLOTS)
         await self.bsv_weather.mine(CONFIRMATIONS)
 
-    async def _open(self) -> int:
-        """Messages that are still to do, and what the chains have and the bridge has not seen."""
+    async def _open(self) -> Counter[str]:
+        """What is still to do, by state; and what the chains have and the bridge has not seen."""
         books = await self._books()
         solana = await read_solana(self.chain, self.terms)
-        unseen = sum(each not in books for each in solana.deposits)
         ended = {"RECEIPTED", "REFUNDED", "HELD", "SRC_ORPHANED"}
-        return unseen + sum(each.state not in ended for each in books.values())
+        still = Counter(each.state for each in books.values() if each.state not in ended)
+        still["unseen"] += sum(each not in books for each in solana.deposits)
+        return +still
 
     async def _books(self) -> dict[bytes, Booked]:
         store = SqliteStore(self.plan.folder / "node.db", cache_mib=4)
