@@ -151,7 +151,7 @@ class MessageShown(Reply):
     recipient: str = Field(description="As the sender wrote it: an account's id, an identity key, or a wallet.")
     is_refund: bool
     attempts: int = Field(description="Transactions of the destination that were signed for it.")
-    reason: ReasonShown | None = Field(description="Why it is held.")
+    reason: ReasonShown | None = Field(description="Why it is held, or cannot be completed.")
     certificates: list[CertificateShown] = Field(description="Those that were issued for it.")
     marker: str | None = Field(description="The account on Solana that keeps it from being paid twice.")
     withdrawal: str | None = Field(description="Txid of the transaction that withdrew the exit's certificate.")

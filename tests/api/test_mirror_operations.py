@@ -18,7 +18,7 @@ from bridge.mirror.records import COMMANDS
 from bridge.mirror.states import Direction, Hold
 from certificates.canonical import canonical
 from store.port import Find
-from tests.api.mirror_face import ADMIN, Face, deposit, serving
+from tests.api.mirror_face import ADMIN, Face, deposit, exit_of, serving
 
 BASE = "/api/admin/bridge"
 WHY = {"by": "Ada", "reason": "a drill"}
@@ -76,6 +76,16 @@ async def test_a_message_is_held_and_goes_on(face: Face) -> None:
         shown = await face.get(BASE + path, token=ADMIN)
         assert shown["reason"]["code"] == Hold.OPERATOR
         assert (await order(face, f"{path}/release"))[1]["message_state"] == "OBSERVED"
+
+
+async def test_an_exit_whose_source_is_nowhere_is_written_off(face: Face) -> None:
+    (message,) = await face.opened(exit_of())
+    path = f"/messages/{message.id.hex()}"
+    async with working(face):
+        assert (await order(face, f"{path}/write-off"))[1]["code"] == "ERR_STATUS_FORBIDS"
+        await order(face, f"{path}/hold")
+        status, told = await order(face, f"{path}/write-off")
+    assert (status, told["message_state"]) == (200, "SRC_ORPHANED")
 
 
 async def test_what_nobody_carries_out_yet_is_told_later(face: Face) -> None:

@@ -262,6 +262,7 @@ async def test_the_bridge_is_switched_on_over_an_existing_database(node: MirrorN
     """While it was off nobody looked for exits, lots or deposits; both chains still have them."""
     holder, wallet = await crossed(node), Keypair().pubkey()
     services = node.registry.node.engine.lookup_services
+    assert isinstance(services, dict)
     index = services.pop(NAME)
     node.watching = off(node)
     await node.mint_readings(holder, [500])
