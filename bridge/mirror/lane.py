@@ -17,7 +17,7 @@ import structlog
 
 from bridge.minting.lease import Lost
 from bridge.mirror.book import Book, Page
-from bridge.mirror.message import Message, load_messages
+from bridge.mirror.message import Message, lane_of, load_messages
 from bridge.mirror.pauses import Pauses
 from bridge.mirror.ports import Accounting, Destination, Source
 from bridge.mirror.records import INBOX, MESSAGES
@@ -62,20 +62,28 @@ class Lane:
         self._completion = completion
 
     async def round(self) -> int:
-        """One pass over what is due; how many messages were dealt with. Raises `Lost`, `Unavailable`."""
+        """Both parts, one after the other; how many messages were dealt with. Raises `Lost`, `Unavailable`."""
+        return await self.forward() + await self.end()
+
+    async def forward(self) -> int:
+        """From the inbox to the destination: one pass over what is due."""
         await self._source.wake()
         count = await self._take_in()
-        due = await self._due()
+        due = await self._due(State.OBSERVED)
         is_paused = await self._pauses.paused(self.direction) is not None
         if early := [each for each in due if each.state in _EARLY]:
             await self._each(early, self._advance)
         ready = [] if is_paused else await self._reread(early, due)
         await self._each([each for each in ready if _goes_out(each)], self._deliver)
         await self._each([each for each in ready if _goes_back(each)], self._back.deliver)
-        final = [each for each in due if each.state is State.DST_FINAL]
+        return count + len(due)
+
+    async def end(self) -> int:
+        """What is final at its destination; this and `forward` do not touch the same messages."""
+        final = await self._due(State.DST_FINAL)
         await self._complete([each for each in final if not each.is_refund], self._completion)
         await self._complete([each for each in final if each.is_refund], self._back)
-        return count + len(due)
+        return len(final)
 
     # From the inbox
 
@@ -95,8 +103,10 @@ class Lane:
 
     # Steps
 
-    async def _due(self) -> list[Message]:
-        find = Find("due", {"lane": self.direction.value}, upper=self._book.now_ms + 1, limit=BATCH)
+    async def _due(self, state: State) -> list[Message]:
+        """What is due in the queue that messages of this state are in."""
+        queue = {"lane": lane_of(self.direction, state)}
+        find = Find("due", queue, upper=self._book.now_ms + 1, limit=BATCH)
         return [Message.read(row) for row in (await self._store.find(MESSAGES, find)).documents]
 
     async def _reread(self, early: Sequence[Message], due: Sequence[Message]) -> list[Message]:

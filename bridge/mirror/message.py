@@ -57,6 +57,12 @@ class Reason:
     text: str
 
 
+def lane_of(direction: Direction, state: State) -> str:
+    """The queue that a message of this state is due in. What is to be ended has one of its own: a block makes
+    hundreds final at once, and whatever is new must not wait for them."""
+    return f"{direction.value} end" if state is State.DST_FINAL else direction.value
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message as it is stored; immutable, `book.Page.move` makes the next one.
@@ -153,7 +159,7 @@ class Message:
             "state": self.state.value,
             "version": self.version,
             "seq": self.seq,
-            "lane": self.direction.value if self.due_ms is not None else None,
+            "lane": lane_of(self.direction, self.state) if self.due_ms is not None else None,
             "due_ms": self.due_ms,
             "open_ms": self.created_ms if self.is_open else None,
             "destination_tx": self.destination_tx,

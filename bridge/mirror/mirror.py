@@ -228,7 +228,8 @@ class Mirror:
     def _begin(self, parts: Parts) -> None:
         poll_secs, parity_secs = self.settings.bridge.poll_secs, self.settings.bridge.parity_secs
         works: list[tuple[str, Callable[[], Awaitable[int]], float]] = [
-            *((f"lane {lane.direction}", lane.round, poll_secs) for lane in parts.lanes),
+            *((f"lane {lane.direction}", lane.forward, poll_secs) for lane in parts.lanes),
+            *((f"lane {lane.direction}, its end", lane.end, poll_secs) for lane in parts.lanes),
             ("follow BSV", parts.bsv.follow, _FOLLOW_SECS),
             ("follow Solana", parts.solana.follow, _FOLLOW_SECS),
             ("commands", parts.operating.round, poll_secs),
