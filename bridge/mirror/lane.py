@@ -111,7 +111,7 @@ class Lane:
 
     async def _reread(self, early: Sequence[Message], due: Sequence[Message]) -> list[Message]:
         """What may be delivered: what was accounted before, and what this round brought so far."""
-        before = [each for each in due if each.state not in _EARLY]
+        before = [each for each in due if _goes_out(each) or _goes_back(each)]
         moved = await load_messages(self._store, [each.id for each in early])
         return before + [each for each in moved.values() if each.state is State.ACCOUNTED]
 
@@ -133,19 +133,22 @@ class Lane:
         if standing:
             await self._destination.deliver(standing)
 
-    async def _complete(self, messages: Sequence[Message], destination: Destination) -> None:
-        """Those that cannot be completed for now are put off, so that they do not stand in the way of others."""
+    async def _attempt(self, messages: Sequence[Message], step: Step) -> None:
+        """A step that a chain may not allow for now: its messages are put off then, so that they do not stand in
+        the way of others."""
         try:
-            await self._each(messages, destination.complete)
+            await self._each(messages, step)
         except Unavailable:
-            async with self._book.page() as page:
-                for message in await self._unchanged(messages):
-                    page.put_off(message, page.now_ms + _UNAVAILABLE_MS)
+            stored = await load_messages(self._store, [each.id for each in messages])
+            same = [each for each in messages if each.id in stored and stored[each.id].version == each.version]
+            await self._put_off(same, _UNAVAILABLE_MS)
             raise
 
-    async def _unchanged(self, messages: Sequence[Message]) -> list[Message]:
-        stored = await load_messages(self._store, [each.id for each in messages])
-        return [each for each in stored.values() if each.state is State.DST_FINAL]
+    async def _put_off(self, messages: Sequence[Message], pause_ms: int) -> None:
+        if messages:
+            async with self._book.page() as page:
+                for message in messages:
+                    page.put_off(message, page.now_ms + pause_ms)
 
     async def _each(self, messages: Sequence[Message], step: Step) -> None:
         """A step of many at once; where that fails, of one after the other, so that one stops nobody."""
