@@ -73,16 +73,19 @@ class Lane:
         is_paused = await self._pauses.paused(self.direction) is not None
         if early := [each for each in due if each.state in _EARLY]:
             await self._each(early, self._advance)
-        ready = [] if is_paused else await self._reread(early, due)
-        await self._each([each for each in ready if _goes_out(each)], self._deliver)
-        await self._each([each for each in ready if _goes_back(each)], self._back.deliver)
+        ready = await self._reread(early, due)
+        if is_paused:
+            await self._put_off(ready, _PAUSED_MS)
+        else:
+            await self._attempt([each for each in ready if _goes_out(each)], self._deliver)
+            await self._attempt([each for each in ready if _goes_back(each)], self._back.deliver)
         return count + len(due)
 
     async def end(self) -> int:
         """What is final at its destination; this and `forward` do not touch the same messages."""
         final = await self._due(State.DST_FINAL)
-        await self._complete([each for each in final if not each.is_refund], self._completion)
-        await self._complete([each for each in final if each.is_refund], self._back)
+        await self._attempt([each for each in final if not each.is_refund], self._completion.complete)
+        await self._attempt([each for each in final if each.is_refund], self._back.complete)
         return len(final)
 
     # From the inbox
