@@ -19,13 +19,13 @@ from api.solana.server import SolanaServer
 from basket.treasury import EmbeddedTreasury
 from bridge.cluster.cluster import Cluster
 from bridge.connecting import CLUSTER_KEPT, PROGRAMS
-from bridge.minting.lease import StoredLease
+from bridge.minting.lease import TERM_MS, StoredLease
 from bridge.mirror.book import Book
 from bridge.mirror.custody import KEPT
 from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.mirror import LEASE
 from bridge.mirror.parity import Parity
-from bridge.records import CONFIG
+from bridge.records import CONFIG, LEASES
 from bridge.solana.client import ClusterClient
 from bridge.solana.rpc import SolanaRpc
 from cli.stored import keyring_of, opened_store
@@ -44,6 +44,8 @@ from store.sqlite import SqliteStore
 from topics.hosted import policy_of
 
 _CONNECT_SECS: Final = 2.0
+_LEASED_MS: Final = 2 * TERM_MS
+"""A term that ends later is of a clock that was wrong."""
 
 
 class NothingMirrored(MetawattError):
@@ -60,14 +62,14 @@ async def stored_parity(settings: Settings) -> AsyncIterator[Parity]:
         raise NothingMirrored("the node is no bridge: bridge.enabled, or its parts, are switched off")
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings, hosted_lookup_services(settings)))
-        rpc = await _cluster(settings, stack)
+        rpc = await _cluster(settings, store, stack)
         yield Parity(await _ground(settings, store, rpc, await _asset(settings, store, rpc)))
 
 
-async def _cluster(settings: Settings, stack: AsyncExitStack) -> SolanaRpc:
+async def _cluster(settings: Settings, store: Store, stack: AsyncExitStack) -> SolanaRpc:
     rpc_url = settings.solana.rpc_url
     if embeds_solana(settings):
-        await _demand_stopped(settings)
+        await _demand_stopped(settings, store)
         own = SqliteStore(settings.node.data_dir / SOLANA_FILE)
         cluster = Cluster(own, network=settings.node.network, slot_ms=0, now_ms=system_now_ms)
         await cluster.open()
@@ -83,8 +85,15 @@ async def _cluster(settings: Settings, stack: AsyncExitStack) -> SolanaRpc:
     return client
 
 
-async def _demand_stopped(settings: Settings) -> None:
-    """The folder of a cluster that runs is not to be opened a second time."""
+async def _demand_stopped(settings: Settings, store: Store) -> None:
+    """The folder of a cluster that runs is not to be opened a second time. The node may listen at another port than
+    the settings here say: so its lease is asked, too."""
+    row = await store.get(LEASES, LEASE)
+    if row is not None and 0 < row["until_ms"] - system_now_ms() <= _LEASED_MS:
+        raise NothingMirrored(
+            "a node has this folder open, with its cluster in it: ask it, with --url, or stop it; "
+            f"one that was killed is gone after {TERM_MS // 1000} seconds"
+        )
     host, port = settings.node.host, settings.node.port
     try:
         async with asyncio.timeout(_CONNECT_SECS):

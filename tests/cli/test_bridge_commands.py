@@ -13,12 +13,16 @@ from aiohttp import web
 from rich.console import Console
 from typer.testing import CliRunner
 
+from bridge.minting.lease import TERM_MS
+from bridge.mirror.mirror import LEASE
 from bridge.mirror.records import LOTS, MIRROR, MIRROR_COLLECTIONS
+from bridge.records import BRIDGE_COLLECTIONS, LEASES
 from cli.app import app
 from cli.parity import asked, show
 from config.errors import MetawattError, Unavailable
+from overlay.clock import system_now_ms
 from store.pages import every
-from store.port import Find, Patch
+from store.port import Find, Patch, Put
 from store.sqlite import SqliteStore
 from tests.bridge.receipts_kit import ISSUER, Played, edited, play
 
@@ -171,6 +175,23 @@ async def test_a_node_that_runs_has_its_cluster_open(left: Played, tmp_path: Pat
             await asyncio.to_thread(metawatt, "parity", *options)
     finally:
         await runner.cleanup()
+
+
+async def _lease(path: Path, until_ms: int) -> None:
+    store = SqliteStore(path, cache_mib=4)
+    await store.open(BRIDGE_COLLECTIONS)
+    await store.commit([Put(LEASES, {"_id": LEASE, "holder": "a node", "fence": 1, "until_ms": until_ms})])
+    await store.close()
+
+
+def test_a_node_that_listens_elsewhere_is_told_by_its_lease(left: Played, tmp_path: Path) -> None:
+    options = _node(left, tmp_path)
+    asyncio.run(_lease(tmp_path / "node.db", system_now_ms() + TERM_MS))
+    with pytest.raises(MetawattError, match="a node has this folder open"):
+        metawatt("parity", *options)
+    asyncio.run(_lease(tmp_path / "node.db", system_now_ms() - 1))
+    status, told = metawatt("parity", *options)
+    assert status == 0, told
 
 
 def test_a_node_that_never_mirrored(tmp_path: Path) -> None:
