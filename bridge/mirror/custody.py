@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from bridge.programs.setup import fund
 from bridge.programs.signing import signed
 from bridge.programs.tokens import associated_account, create_associated_account
 from bridge.records import CONFIG
-from bridge.solana.rpc import SolanaRpc
+from bridge.solana.rpc import AccountState, SolanaRpc
 from config.errors import ErrorCode, MetawattError, Unavailable
 from config.mirroring import MIRRORED_DECIMALS, against_mirroring
 from config.settings import Settings
@@ -33,6 +34,8 @@ KEPT: Final = "custody"
 """The row of CONFIG with `owner`, `custody` and `base`, base58, and `mode`: markers mean nothing with another base,
 nor do releases on their way in another mode."""
 _FAUCET_LAMPORTS: Final = 100 * 10**9
+_LOOKS: Final = 60
+_PAUSE_SECS: Final = 0.25
 
 
 class CustodyUnusable(MetawattError):
@@ -133,8 +136,18 @@ async def _demand_account(rpc: SolanaRpc, asset: Asset, payer: Signer) -> None:
         blockhash = await rpc.latest_blockhash()
         made = await signed(Packed((), (creation,), payer.public), blockhash.value, [payer])
         await rpc.send(bytes(made))
-        raise Unavailable(f"The custody account {asset.custody} is being made", ErrorCode.SOLANA_UNAVAILABLE)
+        account = await _awaited(rpc, asset.custody)
     assert account is not None
     fault = fault_of(account, wallet=asset.owner, mint=asset.mint, token_program=asset.token_program)
     if fault is not None:
         raise CustodyUnusable(f"The custody account {asset.custody} cannot be used: {fault}")
+
+
+async def _awaited(rpc: SolanaRpc, address: Pubkey) -> AccountState:
+    """An account that was just sent for. Raises `Unavailable` when it does not come."""
+    for _ in range(_LOOKS):
+        (account,) = await rpc.accounts([address], "confirmed")
+        if account is not None and not is_missing(account):
+            return account
+        await asyncio.sleep(_PAUSE_SECS)
+    raise Unavailable(f"The custody account {address} was not made yet", ErrorCode.SOLANA_UNAVAILABLE)

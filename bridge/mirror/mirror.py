@@ -129,6 +129,11 @@ class Mirror:
         return self._registry.ground.keyring.identity
 
     @property
+    def payer(self) -> Pubkey:
+        """The bridge's key on Solana, which pays for what it sends."""
+        return self._signers[0].public
+
+    @property
     def custody_wallet(self) -> Pubkey:
         """The wallet on Solana that has custody; known before Solana answers."""
         return custody_owner(self.settings, self._signers)
@@ -243,7 +248,7 @@ class Mirror:
     async def _loop(self, name: str, work: Callable[[], Awaitable[int]], pause_secs: float) -> None:
         put_off_secs = pause_secs
         while True:
-            moved = await self._safely(name, work)
+            moved = await self._safely(name, work, put_off_secs > pause_secs)
             if moved is None:
                 put_off_secs = min(2 * put_off_secs, _LONGEST_PAUSE_SECS)
                 await asyncio.sleep(put_off_secs)
@@ -251,8 +256,9 @@ class Mirror:
             put_off_secs = pause_secs
             await asyncio.sleep(0 if moved and pause_secs < 1 else pause_secs)
 
-    async def _safely(self, name: str, work: Callable[[], Awaitable[int]]) -> int | None:
-        """A round that does not raise: how many messages it dealt with, None when it is to be put off."""
+    async def _safely(self, name: str, work: Callable[[], Awaitable[int]], is_again: bool) -> int | None:
+        """A round that does not raise: how many messages it dealt with, None when it is to be put off; `is_again`
+        says that the one before was."""
         try:
             return await work() if await self._lease.hold() else 0
         except Lost:
@@ -262,7 +268,9 @@ class Mirror:
             log.info("overtaken", work=name)
             return 0
         except Unavailable as error:
-            log.warning("put off", work=name, reason=error.message)
+            # Once is no news: a start takes a moment, and so does a chain.
+            tell = log.warning if is_again else log.info
+            tell("put off", work=name, reason=error.message)
         except MetawattError as error:
             log.error("failed", work=name, code=error.code, reason=error.message)
         except Exception:
