@@ -18,6 +18,7 @@ import structlog
 from api.background import Background
 from api.health import Finding, HealthCheck
 from api.metering import MeteringHealth, embeds_solana, make_metering, make_mirror
+from api.mirror_health import MirrorHealth
 from api.registration import Registration
 from bridge.cluster.cluster import Cluster
 from bridge.cluster.rpc.service import Service
@@ -88,6 +89,7 @@ class Node:
         self._background: Background | None = None
         self._registration: Registration | None = None
         self.metering: Metering | None = None
+        self._mirror_health: MirrorHealth | None = None
 
     @property
     def mirror(self) -> Mirror | None:
@@ -176,6 +178,8 @@ class Node:
             primary=self.primary,
             mirror=self._make_mirror() if self.settings.mirrors else None,
         )
+        if self.metering.mirror is not None:
+            self._mirror_health = MirrorHealth(self.metering.mirror, self.metering.pulse, self._now_ms)
         await self.metering.start()
 
     def _make_mirror(self) -> Mirror:
@@ -282,6 +286,8 @@ class Node:
             own += self._registration.health_checks
         if self.metering is not None:
             own += MeteringHealth(self.metering, is_embedded=self.solana is not None).checks
+        if self._mirror_health is not None:
+            own += self._mirror_health.checks
         return own
 
     async def _check_storage(self) -> Finding:

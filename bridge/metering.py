@@ -96,7 +96,7 @@ class Metering:
         self.intake = Intake(store, self.meters, settings, now_ms, self.hub.tell, mirroring)
         self.measuring = Measuring(store, settings.tokenization, now_ms)
         self.solana = solana
-        self.pulse = Pulse(solana.rpc, solana.signer.public) if solana is not None and primary else None
+        self.pulse = self._pulse() if primary else None
         self.trouble: str | None = (
             "solana.rpc_url is not set" if solana is None else "the cluster was not asked yet"
         )
@@ -107,6 +107,12 @@ class Metering:
         self._primary = primary
         self._connected: _Connected | None = None
         self._connecting: asyncio.Task[None] | None = None
+
+    def _pulse(self) -> Pulse | None:
+        if self.solana is None:
+            return None
+        bridge = None if self.mirror is None else self.mirror.payer
+        return Pulse(self.solana.rpc, self.solana.signer.public, bridge)
 
     @property
     def minting(self) -> Minting:

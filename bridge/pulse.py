@@ -1,4 +1,4 @@
-"""Whether the cluster answers, how far it is, and what the minting key has left: asked every few seconds."""
+"""Whether the cluster answers, how far it is, and what the keys that pay have left: asked every few seconds."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ log = structlog.get_logger("metawatt.solana")
 
 class Pulse:
     """`is_up` is False until the cluster has answered; the other values are those of its last answer, None before
-    the first. `answer_secs` is how long that one took."""
+    the first. `answer_secs` is how long that one took. `payer` is the minting key, `bridge` the
+    bridge's, if there is one."""
 
-    def __init__(self, rpc: SolanaRpc, payer: Pubkey, every_secs: float = _EVERY_SECS) -> None:
+    def __init__(
+        self, rpc: SolanaRpc, payer: Pubkey, bridge: Pubkey | None = None, every_secs: float = _EVERY_SECS
+    ) -> None:
         self.is_up = False
         self.final_slot: int | None = None
         self.payer_lamports: int | None = None
+        self.bridge_lamports: int | None = None
         self.answer_secs: float | None = None
         self._rpc = rpc
         self._payer = payer
+        self._bridge = bridge
         self._every_secs = every_secs
         self._task: asyncio.Task[None] | None = None
 
@@ -54,6 +59,7 @@ class Pulse:
         try:
             final_slot = await self._rpc.slot()
             payer_lamports = await self._rpc.balance(self._payer)
+            bridge_lamports = None if self._bridge is None else await self._rpc.balance(self._bridge)
         except MetawattError as error:
             if self.is_up:
                 log.warning("the cluster does not answer", reason=error.message)
@@ -62,4 +68,5 @@ class Pulse:
         self.is_up = True
         self.final_slot = final_slot
         self.payer_lamports = payer_lamports
+        self.bridge_lamports = bridge_lamports
         self.answer_secs = perf_counter() - began

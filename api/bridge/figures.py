@@ -144,6 +144,11 @@ def _pulse(pulse: Pulse, payer_low_lamports: int) -> Iterator[Metric]:
     yield GaugeMetricFamily("metawatt_payer_lamports", "What the minting key has left.", value=lamports)
     low = "1 while that is below solana.payer_low_lamports."
     yield GaugeMetricFamily("metawatt_payer_low", low, value=int(lamports < payer_low_lamports))
+    if pulse.bridge_lamports is not None:
+        left = "What the bridge's key has left."
+        yield GaugeMetricFamily("metawatt_bridge_payer_lamports", left, value=pulse.bridge_lamports)
+        is_low = int(pulse.bridge_lamports < payer_low_lamports)
+        yield GaugeMetricFamily("metawatt_bridge_payer_low", low, value=is_low)
 
 
 def _watching(watching: EventProcessor | None, pulse: Pulse) -> Iterator[Metric]:
