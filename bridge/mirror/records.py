@@ -125,8 +125,9 @@ message})."""
 
 MIRROR: Final = Collection("bridge_mirror", key="text")
 """`head` (number, hash of the log's last entry), `ledger:<asset>`, `limit:<direction>`, `pause:<direction>`,
-`alarm:<alarm>:<subject>` while it stands, `parity:<asset>` (the figures read last). What parity has read for good,
-and may read anew: `coins:<asset>`, `movements:<asset>`, `offset:<alarm>:<asset>`."""
+`alarm:<alarm>:<subject>` while it stands, `paid:<token account>` (the `slot` in which it was paid first),
+`parity:<asset>` (the figures read last). What parity has read for good, and may read anew: `coins:<asset>`,
+`movements:<asset>`, `offset:<alarm>:<asset>`."""
 
 MIRROR_COLLECTIONS: Final = (
     INBOX,

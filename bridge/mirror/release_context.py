@@ -16,12 +16,12 @@ from bridge.minting.orders import Ground
 from bridge.mirror.book import Page
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
-from bridge.mirror.records import RELEASES
+from bridge.mirror.records import MIRROR, RELEASES
 from bridge.mirror.release_flights import Flight, Flights, waits_for
 from bridge.mirror.states import Hold, State
 from bridge.mirror.vault import vault_of
 from bridge.programs.release import Crossing, Release
-from store.port import Conflict
+from store.port import Conflict, Insert
 
 Fill: TypeAlias = Callable[[Page], None]
 
@@ -94,6 +94,12 @@ def paid(page: Page, message: Message, signature: bytes, slot: int, crossing: Cr
     at = "refund_slot" if message.is_refund else "slot"  # the source's slot stays in the facts of a refund
     facts = {at: slot, "marker": str(marker), "paid_to": str(crossing.destination)}
     page.move(message, State.DST_FINAL, facts=facts, destination_tx=signature)
+    page.write(Insert(MIRROR, {"_id": paid_key(crossing.destination), "slot": slot}, keep=True))
+
+
+def paid_key(account: Pubkey) -> str:
+    """The key in `records.MIRROR` of the first `slot` in which a token account was paid."""
+    return f"paid:{account}"
 
 
 def free(page: Page, message: Message, due_ms: int, *, alone: bool = False) -> None:

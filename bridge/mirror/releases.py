@@ -22,8 +22,8 @@ from bridge.minting.lookup import Answer, Found, Otherwise
 from bridge.mirror.book import Page
 from bridge.mirror.crossings import Unpayable, crossings_of, no_wallet
 from bridge.mirror.message import Message
-from bridge.mirror.records import RELEASES
-from bridge.mirror.release_context import PUT_OFF_MS, ReleaseContext, hold, log, paid, waiting
+from bridge.mirror.records import MIRROR, RELEASES
+from bridge.mirror.release_context import PUT_OFF_MS, ReleaseContext, hold, log, paid, paid_key, waiting
 from bridge.mirror.release_flights import Flight
 from bridge.mirror.states import Hold, State
 from bridge.programs.mode import Facts
@@ -108,9 +108,14 @@ class Releases:
 
     async def _was_there(self, crossing: Crossing, settled: int) -> bool:
         """Whether tokens moved there by a slot that every node knows of; one that was made since may be missing on
-        a node that lags, and to make it again does nothing."""
-        find = Find("account", {"account": str(crossing.destination)}, upper=settled, limit=1)
-        return bool((await self._context.ground.store.find(MOVEMENTS, find)).documents)
+        a node that lags, and to make it again does nothing. What custody paid is found by custody, not by whom it
+        paid: of that the bridge keeps a note."""
+        store, account = self._context.ground.store, crossing.destination
+        paid_first = await store.get(MIRROR, paid_key(account))
+        if paid_first is not None and paid_first["slot"] <= settled:
+            return True
+        find = Find("account", {"account": str(account)}, upper=settled, limit=1)
+        return bool((await store.find(MOVEMENTS, find)).documents)
 
     async def _set_aside(
         self,
