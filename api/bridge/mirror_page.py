@@ -13,7 +13,7 @@ from api.bridge.mirror_messages import newest
 from api.bridge.mirror_parity import ParityDesk, parity_shown
 from api.bridge.mirror_part import PUBLIC_BASE, bridge_route, mirror_of
 from api.bridge.mirror_schemas import MessagesQuestion, OverviewShown, PageQuestion
-from api.bridge.mirror_showing import BSV, SOLANA, message_shown
+from api.bridge.mirror_showing import BSV, SOLANA, message_path, message_shown
 from api.pages import Pages, page_reply
 from api.ports import Node
 from api.registry.asking import parameters_of, question_of
@@ -135,7 +135,7 @@ def _transaction(end: Mapping[str, Any]) -> dict[str, str]:
     text = str(end["transaction"])
     name = "signature" if end["chain"] == SOLANA else "txid"
     return {
-        "chain": end["chain"],
+        "chain": _CHAINS[end["chain"]],
         "short": f"{text[:_SHORT]}…",
         "full": text,
         "link": f"api/bridge/search?{name}={text}",
@@ -197,7 +197,7 @@ def _line(message: Message) -> dict[str, Any]:
         "since": _moment(shown["created_at"]),
         "id": shown["message_id"],
         "short": f"{shown['message_id'][:_SHORT]}…",
-        "link": f"{PUBLIC_BASE}/messages/{shown['message_id']}".removeprefix("/"),
+        "link": message_path(message).removeprefix("/"),
         "receipt": None if shown["receipt"] is None else str(shown["receipt"]).removeprefix("/"),
         "way": f"{_TITLES[message.direction]}{', refund' if message.is_refund else ''}",
         "state": message.state.value,

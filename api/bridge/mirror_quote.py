@@ -13,6 +13,7 @@ from api.ports import Node
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Route
+from bridge.mirror.burial import confirmations_needed
 from bridge.mirror.ground import Asset
 from bridge.mirror.limits import Headroom
 from bridge.mirror.memos import PREFIX
@@ -24,7 +25,7 @@ from bridge.mirror.states import Direction
 from bridge.programs.marker import MARKER_RENT_LAMPORTS
 from certificates.token import OWNER_PROTOCOL
 from config.errors import BadRequest, ErrorCode, NotFound
-from config.settings import BridgeSettings, Settings
+from config.settings import Settings
 from energytag.draft import is_there
 from energytag.records import ACCOUNTS
 
@@ -134,7 +135,7 @@ def _fees(direction: Direction, settings: Settings) -> dict[str, int]:
 
 def _delay(direction: Direction, wh: int, room: Headroom, settings: Settings) -> dict[str, int]:
     bridge = settings.bridge
-    confirmations = confirmations_of(wh, bridge) if direction is Direction.OUT else bridge.confirmations
+    confirmations = confirmations_needed(wh, bridge) if direction is Direction.OUT else bridge.confirmations
     source = final_secs(settings) if direction is Direction.IN else confirmations * block_secs(settings)
     waits = wait_secs(room, wh)
     return {
@@ -160,11 +161,6 @@ def _how(direction: Direction, mirror: Mirror, asset: Asset) -> dict[str, Any]:
         "counterparty": "anyone",
         "exit": {"chain": chain_name(asset.genesis), "address": "<wallet, base58>", "key_id": "<of your choice>"},
     }
-
-
-def confirmations_of(wh: int, bridge: BridgeSettings) -> int:
-    """Blocks that an exit must have."""
-    return max(bridge.confirmations, bridge.large_confirmations) if wh >= bridge.large_wh else bridge.confirmations
 
 
 def final_secs(settings: Settings) -> float:

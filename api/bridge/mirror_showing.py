@@ -12,9 +12,11 @@ from typing import Any, Final
 from solders.signature import Signature
 
 from api.bridge.mirror_part import PUBLIC_BASE
+from bridge.mirror.book import plain
 from bridge.mirror.message import Message, Reason
 from bridge.mirror.states import ENDED, Direction, Hold
 from energytag.models.common import moment_of_ms
+from overlay.transaction import outpoint, show_outpoint
 
 SOLANA: Final = "solana"
 BSV: Final = "bsv"
@@ -62,7 +64,7 @@ def operators_message(message: Message) -> dict[str, Any]:
     reason = message.reason
     return message_shown(message) | {
         "reason": None if reason is None else {"code": reason.code, "text": reason.text},
-        "facts": plain_facts(message.facts),
+        "facts": plain(message.facts),
         "version": message.version,
         "log_entries": list(message.entries),
         "due_at": _moment(message.due_ms),
@@ -87,22 +89,7 @@ def event_text(raw: bytes) -> str:
     if len(raw) > _SIGNATURE_BYTES:
         path = raw[_SIGNATURE_BYTES:]
         return ".".join(str(int.from_bytes(path[at : at + 2], "big")) for at in range(0, len(path), 2))
-    return outpoint_text(raw[:_TXID_BYTES], int.from_bytes(raw[_TXID_BYTES:], "little"))
-
-
-def outpoint_text(txid: bytes, index: int) -> str:
-    return f"{txid[::-1].hex()}.{index}"
-
-
-def plain_facts(value: Any) -> Any:
-    """As JSON has it: bytes in hex; integers that no number of JSON holds as text."""
-    if isinstance(value, dict):
-        return {str(name): plain_facts(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_facts(each) for each in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value) if type(value) is int and abs(value) > 2**53 else value
+    return show_outpoint(raw)
 
 
 def _certificates(message: Message) -> list[dict[str, Any]]:
@@ -110,7 +97,7 @@ def _certificates(message: Message) -> list[dict[str, Any]]:
     if txid is None or len(txid) != _TXID_BYTES or message.is_refund:
         return []
     return [
-        {"issuance_id": issuance_id, "outpoint": outpoint_text(txid, index), "wh": wh}
+        {"issuance_id": issuance_id, "outpoint": show_outpoint(outpoint(txid, index)), "wh": wh}
         for issuance_id, index, wh in message.facts.get("issuances", ())
     ]
 

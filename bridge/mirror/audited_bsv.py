@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.mirror.exits import address_of, leaving_of
 from bridge.mirror.findings import Findings
 from bridge.mirror.ground import CHAIN
 from bridge.mirror.message import UNITS_PER_WH, Reason
@@ -36,8 +37,6 @@ from topics.certificates import read_script
 from topics.keychain import Keychain
 
 _KEYS: Final = Keychain()
-_ADDRESS_KEPT: Final = 128
-"""Characters of an exit's address that a message keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +91,9 @@ class BsvAudit:
     def released_to_chain(self, token: Token) -> None:
         """That the locked certificate asked for this cluster, and mirrors one of its tokens."""
         genesis = self._statement.asset.genesis
-        leaving = token.exit if isinstance(token.exit, dict) else {}
-        chain = leaving.get("chain")
         self._findings.proven(
-            chain in (CHAIN, chain_name(genesis)), "the certificate was to leave for this cluster"
+            leaving_of(token).get("chain") in (CHAIN, chain_name(genesis)),
+            "the certificate was to leave for this cluster",
         )
         origin = read_origin(token.origin)
         is_own = origin is not None and (origin.chain, origin.asset) == (
@@ -117,9 +115,7 @@ class BsvAudit:
         named = str(released.signature) if isinstance(released, SolanaLeg) else None
         parts = self._successors(found, token)
         says_so = [
-            part.bundle.status is Status.WITHDRAWN
-            and isinstance(part.exit, dict)
-            and part.exit.get("transaction") == named
+            part.bundle.status is Status.WITHDRAWN and leaving_of(part).get("transaction") == named
             for part in parts
         ]
         self._findings.proven(
@@ -136,7 +132,7 @@ class BsvAudit:
         parts = self._successors(found, token)
         is_active = all(part.bundle.status is Status.ACTIVE for part in parts)
         self._findings.proven(_cover(parts, token) and is_active, "it makes the whole certificate Active again")
-        owner = token.exit.get("owner") if isinstance(token.exit, dict) else None
+        owner = leaving_of(token).get("owner")
         if owner is None:
             self._findings.attested("it went back to whom it had come from")
         else:
@@ -202,16 +198,14 @@ class BsvAudit:
 
     def _is_locked(self, token: Token) -> None:
         message, findings = self._message, self._findings
-        leaving = token.exit if isinstance(token.exit, dict) else {}
         findings.proven(
             token.bundle.status is Status.LOCKED
-            and locked_to(token, self._statement.bridge, leaving.get("key_id"), _KEYS),
+            and locked_to(token, self._statement.bridge, leaving_of(token).get("key_id"), _KEYS),
             f"{show_outpoint(message.source_event)} is a certificate that is locked to the bridge",
         )
         findings.proven(token.issuance_id == self._statement.source_asset, "it is of the issuance that is stated")
-        address = leaving.get("address")
         findings.proven(
-            (address[:_ADDRESS_KEPT] if isinstance(address, str) else "") == message.recipient,
+            address_of(token) == message.recipient,
             f"its holder asked for tokens to {message.recipient or 'nobody'}",
         )
         wh = token.bundle.energy_wh

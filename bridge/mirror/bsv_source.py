@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bridge.mirror.book import Page
+from bridge.mirror.burial import confirmations_needed
 from bridge.mirror.depth import Deep, Disputed, Gone, Verdict, Waits, know_headers, load_places, verdict_on
 from bridge.mirror.exit_lock import ExitLock, load_locks, load_previous
 from bridge.mirror.ground import CHAIN, MirrorGround
@@ -88,23 +89,19 @@ class BsvSource:
     async def _verdicts(self, messages: Sequence[Message]) -> list[tuple[Message, Verdict]]:
         if not messages:
             return []
-        headers = self._headers
+        headers, bridge = self._headers, self._ground.bridge
         generation = headers.generation
         places = await load_places(self._store, [each.source_event for each in messages])
-        await know_headers(places.values(), self._headers)
+        await know_headers(places.values(), headers)
         told = [
-            (each, verdict_on(places[each.source_event], self._confirmations(each), self._headers))
+            (each, verdict_on(places[each.source_event], confirmations_needed(each.wh, bridge), headers))
             for each in messages
         ]
-        if self._headers.halted is None and generation == self._headers.generation:
+        if headers.halted is None and generation == headers.generation:
             return told
         # The chain changed while the rows were read, or cannot be followed: nothing is final by such a picture.
-        later = Waits(self._headers.tip_height + 1)
+        later = Waits(headers.tip_height + 1)
         return [(each, verdict if isinstance(verdict, Gone) else later) for each, verdict in told]
-
-    def _confirmations(self, message: Message) -> int:
-        bridge = self._ground.bridge
-        return bridge.large_confirmations if message.wh >= bridge.large_wh else bridge.confirmations
 
     async def check_still_final(self, messages: Sequence[Message], page: Page) -> list[Message]:
         """Those of messages that are about to be delivered (ACCOUNTED, DST_EXPIRED; no refunds) whose source is

@@ -1,9 +1,10 @@
-"""Burial: how many blocks a transaction on BSV has, as the header chain stands at this moment."""
+"""Burial: how many blocks a transaction on BSV has, as the header chain stands at this moment, and must have."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from config.settings import BridgeSettings
 from store.port import Document
 
 
@@ -23,3 +24,8 @@ def confirmations_of(transaction: Document | None, blocks: Blocks) -> int:
     if transaction is None or height is None or blocks.hash_at(height) != transaction["block_hash"]:
         return 0
     return max(0, blocks.tip_height - height + 1)
+
+
+def confirmations_needed(wh: int, bridge: BridgeSettings) -> int:
+    """Blocks that an exit of so much must have: a large one never fewer than others."""
+    return max(bridge.confirmations, bridge.large_confirmations) if wh >= bridge.large_wh else bridge.confirmations

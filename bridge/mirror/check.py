@@ -13,19 +13,17 @@ wrong at a second look is reported.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 import orjson
 
-from basket.keyring import RECEIPT_PROTOCOL
 from bridge.mirror.log_check import LogCheck, check_log, walked
 from bridge.mirror.lot_check import check_lots
 from bridge.mirror.message import Message
+from bridge.mirror.receipt import is_signed
 from bridge.mirror.records import MESSAGES, RECEIPTS
 from bridge.mirror.statement import read_statement
 from bridge.mirror.states import ENDED, State
 from config.errors import MetawattError
-from overlay.keys import verify_for_anyone
 from store.pages import pages
 from store.port import Document, Find, Reader
 
@@ -122,9 +120,8 @@ def _receipt(receipt: Document, row: Document | None, log: LogCheck) -> list[str
         statement = read_statement(orjson.loads(receipt["receipt"]))
     except (KeyError, TypeError, ValueError, MetawattError) as error:
         return [f"{name} cannot be read: {error}"]
-    digest, key_id = sha256(receipt["receipt"]).digest(), statement.message.id.hex()
     faults = []
-    if not verify_for_anyone(receipt["signature"], digest, statement.bridge, RECEIPT_PROTOCOL, key_id):
+    if not is_signed(statement, receipt["receipt"], receipt["signature"]):
         faults.append(f"{name} is not signed by the bridge")
     if (statement.message.id, statement.message.source_event) != (row["_id"], row["source_event"]):
         faults.append(f"{name} is about another one")

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from solders.pubkey import Pubkey
 
 from bridge.mirror.ground import Asset
 from bridge.mirror.message import Message
 from bridge.mirror.states import Direction, Hold
-from bridge.programs.instructions import TOKEN_PROGRAMS
 from bridge.programs.release import Crossing
 from bridge.programs.tokens import associated_account
 from bridge.records import READINGS
-from bridge.solana.rpc import AccountState
 from store.port import Document, Key, Reader
-
-_MULTISIG_BYTES: Final = 355
 
 
 class Unpayable(Exception):
@@ -68,14 +63,6 @@ def crossing_of(message: Message, asset: Asset, readings: Mapping[Key, Document]
         units=message.units,
         outpoint=None if message.is_refund else message.source_event,
     )
-
-
-def no_wallet(address: Pubkey, account: AccountState | None) -> Unpayable | None:
-    """Why an address cannot own a token account that somebody could use; None when it can. Tokens of an account of
-    a token account, or of a mint, are lost; those of a multisig are not."""
-    if account is None or account.owner not in TOKEN_PROGRAMS or len(account.data) == _MULTISIG_BYTES:
-        return None
-    return Unpayable(Hold.ADDRESS_MALFORMED, f"{address} is an account of the token program, and no wallet")
 
 
 def _payee(message: Message, asset: Asset, readings: Mapping[Key, Document]) -> tuple[Pubkey | None, Pubkey]:

@@ -11,7 +11,7 @@ whether a reindex is under way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from importlib.resources import files
@@ -94,9 +94,14 @@ def exit_of(script: bytes, identity: bytes) -> Token | None:
     return token if locked_to(token, identity, token.exit.get("key_id"), _KEYS) else None
 
 
+def leaving_of(token: Token) -> Mapping[str, Any]:
+    """What a certificate says of its leaving (`exit`), whoever wrote it; empty where it is nothing of the kind."""
+    return token.exit if type(token.exit) is dict else {}
+
+
 def address_of(token: Token) -> str:
     """`exit.address` as it was written, or the beginning of it."""
-    address = token.exit.get("address")
+    address = leaving_of(token).get("address")
     return address[:MOST_ADDRESS] if type(address) is str else ""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bridge.mirror.exits import leaving_of
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
 from bridge.mirror.posting import Leg, Refusals, Refused
@@ -72,6 +73,5 @@ class LockedCoins:
 
 
 def _key_id(token: Token) -> str | None:
-    leaving = token.exit
-    key_id = leaving.get("key_id") if isinstance(leaving, dict) else None
+    key_id = leaving_of(token).get("key_id")
     return key_id if isinstance(key_id, str) else None

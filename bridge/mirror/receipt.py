@@ -65,9 +65,7 @@ class Receipt:
     @property
     def is_signed(self) -> bool:
         """Whether the bridge that it names signed its statement."""
-        digest = sha256(self.statement.text()).digest()
-        key_id = self.statement.message.id.hex()
-        return verify_for_anyone(self.signature, digest, self.statement.bridge, RECEIPT_PROTOCOL, key_id)
+        return is_signed(self.statement, self.statement.text(), self.signature)
 
     def document(self) -> bytes:
         """Canonical JSON: the receipt as it is handed out."""
@@ -77,6 +75,12 @@ class Receipt:
             "completion": None if self.completion is None else self.completion[::-1].hex(),
         }
         return canonical({**self.statement.told(), "signature": self.signature.hex(), "proofs": proofs})
+
+
+def is_signed(statement: Statement, text: bytes, signature: bytes) -> bool:
+    """Whether the bridge that a statement names signed its text."""
+    key_id = statement.message.id.hex()
+    return verify_for_anyone(signature, sha256(text).digest(), statement.bridge, RECEIPT_PROTOCOL, key_id)
 
 
 def read_receipt(data: bytes) -> Receipt:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge.mirror.book import Page
+from bridge.mirror.exits import leaving_of
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.locked import LockedCoins, MoveLeg
 from bridge.mirror.message import Message
@@ -44,8 +45,7 @@ class Refunding:
         return legs, refused
 
     async def _part(self, message: Message, holding: Holding) -> Part:
-        leaving = holding.token.exit
-        owner = leaving.get("owner") if isinstance(leaving, dict) else None
+        owner = leaving_of(holding.token).get("owner")
         if isinstance(owner, str):
             return Part(_refunded, owner_key=bytes.fromhex(owner))
         try:

@@ -20,12 +20,13 @@ from typing import Final, TypeAlias
 
 from bridge.minting.lookup import Answer, Found, Otherwise
 from bridge.mirror.book import Page
-from bridge.mirror.crossings import Unpayable, crossings_of, no_wallet
+from bridge.mirror.crossings import Unpayable, crossings_of
 from bridge.mirror.message import Message
 from bridge.mirror.records import MIRROR, RELEASES
 from bridge.mirror.release_context import PUT_OFF_MS, ReleaseContext, hold, log, paid, paid_key, waiting
 from bridge.mirror.release_flights import Flight
 from bridge.mirror.states import Hold, State
+from bridge.mirror.wallets import against_owner
 from bridge.programs.mode import Facts
 from bridge.programs.packing import Packed, packed
 from bridge.programs.release import Crossing
@@ -100,8 +101,8 @@ class Releases:
             if wallet is None:
                 is_gone = message.facts.get("slot", 0) <= settled
                 found[crossing.key] = Unpayable(Hold.DESTINATION_UNUSABLE, _CLOSED) if is_gone else None
-            elif (fault := no_wallet(wallet, accounts[wallet])) is not None:
-                found[crossing.key] = fault
+            elif (fault := against_owner(accounts[wallet])) is not None:
+                found[crossing.key] = Unpayable(Hold.ADDRESS_MALFORMED, f"{wallet} {fault}")
             elif await self._was_there(crossing, settled):
                 found[crossing.key] = Unpayable(Hold.DESTINATION_UNUSABLE, _CLOSED)
         return found

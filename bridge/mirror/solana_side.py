@@ -6,7 +6,7 @@ history of the address: of it only the bridge's own releases count, for of depos
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -185,8 +185,3 @@ def _has_landed(status: Status | None, slot: int) -> bool:
 
 def _minted(seen: SeenTransaction, mint: Pubkey) -> int:
     return sum(each.units for each in movements(seen, mint).instructions if each.kind is Kind.MINT)
-
-
-def pending_units(rows: Iterable[Mapping[str, int]], slot: int) -> int:
-    """What rows of the inbox brought by that slot."""
-    return sum(row["units"] for row in rows if row["slot"] <= slot)

@@ -112,8 +112,7 @@ class LogStep:
 @dataclass(frozen=True, slots=True)
 class Statement:
     """What the bridge says. Of `message` only what its id is made of counts, and its kind. `source_asset` is the
-    mint, or the certificate's issuance id. `bsv_genesis` as on the wire. `completion` is the txid, as on the wire,
-    of the transaction that withdrew an exit's certificate."""
+    mint, or the certificate's issuance id. `bsv_genesis` as on the wire."""
 
     bridge: bytes
     bsv_genesis: bytes

@@ -8,14 +8,14 @@ from typing import Final
 from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
 from spl.memo.constants import MEMO_PROGRAM_ID
-from spl.token.constants import ASSOCIATED_TOKEN_PROGRAM_ID, TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
+from spl.token.constants import ASSOCIATED_TOKEN_PROGRAM_ID
 
 from bridge.mirror.ground import Asset
+from bridge.programs.instructions import TOKEN_PROGRAMS
+from bridge.programs.mint import MULTISIG_BYTES
 from bridge.solana.rpc import AccountState, SolanaRpc
 
-_PROGRAMS: Final = frozenset(
-    {SYSTEM_PROGRAM_ID, TOKEN_PROGRAM_ID, TOKEN_2022_PROGRAM_ID, ASSOCIATED_TOKEN_PROGRAM_ID, MEMO_PROGRAM_ID}
-)
+_PROGRAMS: Final = frozenset({SYSTEM_PROGRAM_ID, *TOKEN_PROGRAMS, ASSOCIATED_TOKEN_PROGRAM_ID, MEMO_PROGRAM_ID})
 
 
 def wallet_in(text: str) -> Pubkey | None:
@@ -54,3 +54,12 @@ def against_account(account: AccountState | None) -> str | None:
     if account is None or account.owner == SYSTEM_PROGRAM_ID:
         return None
     return f"exit.address is an account of the program {account.owner}, not a wallet"
+
+
+def against_owner(account: AccountState | None) -> str | None:
+    """Why what is at an address cannot own a token account that somebody could use: tokens of an account of a token
+    account, or of a mint, are lost; those of a multisig are not. It is asked when tokens are paid: less than
+    `against_account`, which exits are judged by before, for refunds go to wallets that no exit named."""
+    if account is None or account.owner not in TOKEN_PROGRAMS or len(account.data) == MULTISIG_BYTES:
+        return None
+    return "is an account of the token program, and no wallet"

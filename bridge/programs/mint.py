@@ -18,7 +18,7 @@ MINT_BYTES: Final = 82
 
 _EXTENDED_FROM: Final = 165  # Token-2022: the kind of account stands here, extensions follow
 _KIND_MINT: Final = 1
-_MULTISIG_BYTES: Final = 355
+MULTISIG_BYTES: Final = 355
 _PROGRAM_NAMES: Final = {TOKEN_PROGRAM_ID: "SPL Token", TOKEN_2022_PROGRAM_ID: "Token-2022"}
 
 log = structlog.get_logger("metawatt.solana")
@@ -71,7 +71,7 @@ async def multisig_signers(
     key; as many of `ours` as it asks for when it is a multisig of the token program. Raises `MintUnusable` when
     ours are too few."""
     account = (await rpc.accounts([authority], "confirmed"))[0]
-    if account is None or account.owner != token_program or len(account.data) != _MULTISIG_BYTES:
+    if account is None or account.owner != token_program or len(account.data) != MULTISIG_BYTES:
         return ()
     multisig = Multisig.from_bytes(account.data)
     members = set(multisig.signers[: multisig.n])
@@ -98,7 +98,7 @@ def _mint(address: Pubkey, account: AccountState | None, token_program: Pubkey) 
 
 def _is_mint(data: bytes) -> bool:
     """By its length; one that has extensions says so behind that of a token account."""
-    if len(data) in {MINT_BYTES, _MULTISIG_BYTES}:
+    if len(data) in {MINT_BYTES, MULTISIG_BYTES}:
         return len(data) == MINT_BYTES
     return data[_EXTENDED_FROM : _EXTENDED_FROM + 1] == bytes([_KIND_MINT])
 
