@@ -72,11 +72,17 @@ def figures(direction: Direction, messages: Sequence[Message]) -> Figures:
         sum(each.state is State.RECEIPTED for each in own),
         _rate([each.sent_ms for each in own if each.sent_ms]),
         _rate([each.ended_ms for each in own if each.ended_ms]),
-        *(waits[len(waits) * percent // 100] if waits else 0 for percent in (50, 95, 99)),
+        _percentile(waits, 50),
+        _percentile(waits, 95),
+        _percentile(waits, 99),
         certificates / max(1, len(on_bsv)),
         len(own) / max(1, len(on_solana)),
         certificates,
     )
+
+
+def _percentile(ordered: Sequence[int], percent: int) -> int:
+    return ordered[len(ordered) * percent // 100] if ordered else 0
 
 
 def _rate(times_ms: Sequence[int]) -> float:

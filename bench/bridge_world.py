@@ -209,8 +209,14 @@ class World:
 
     def _keep_plan(self) -> None:
         """What bench/bridge_load.py goes by."""
-        plan = {"mint": str(self.mint), "custody": str(self.custody), "accounts": self.accounts}
-        plan |= {"user_id": self.user_id, "solana": self.solana.url, "households": HOUSEHOLDS}
+        plan = {
+            "mint": str(self.mint),
+            "custody": str(self.custody),
+            "accounts": self.accounts,
+            "user_id": self.user_id,
+            "solana": self.solana.url,
+            "households": HOUSEHOLDS,
+        }
         (self.folder / "plan.json").write_text(json.dumps(plan))
 
     async def measure(self, wh: int) -> None:
