@@ -64,12 +64,21 @@ class _Held:
 
 
 class StoredLease:
-    """The lease of a store. A holder that does not renew it within `TERM_MS` loses it to whoever asks next: by the
+    """The lease of a store. A holder that does not renew it within `term_ms` loses it to whoever asks next: by the
     time that the row tells, or by what the one who asks has waited for it to change, whatever either clock says."""
 
-    def __init__(self, store: Store, now_ms: NowMs, holder: str | None = None, *, name: str = NAME) -> None:
+    def __init__(
+        self,
+        store: Store,
+        now_ms: NowMs,
+        holder: str | None = None,
+        *,
+        name: str = NAME,
+        term_ms: int = TERM_MS,
+    ) -> None:
         self._store = store
         self._name = name
+        self._term_ms = term_ms
         self._now_ms = now_ms
         self._holder = holder or str(uuid4())
         self._held: _Held | None = None
@@ -84,7 +93,10 @@ class StoredLease:
     async def hold(self) -> bool:
         async with self._turn:
             now_ms = self._now_ms()
-            if self._held is not None and 0 < self._held.until_ms - now_ms - TERM_MS * 2 // 3 <= TERM_MS:
+            if (
+                self._held is not None
+                and 0 < self._held.until_ms - now_ms - self._term_ms * 2 // 3 <= self._term_ms
+            ):
                 return True
             row = await self._store.get(LEASES, self._name)
             if row is not None and row["holder"] != self._holder and self._binds(row, now_ms):
@@ -94,18 +106,18 @@ class StoredLease:
 
     def _binds(self, row: Document, now_ms: int) -> bool:
         """Whether another one's term is to be waited for."""
-        if not 0 < row["until_ms"] - now_ms <= TERM_MS + MOST_SKEW_MS:
+        if not 0 < row["until_ms"] - now_ms <= self._term_ms + MOST_SKEW_MS:
             return False
         seen = _Held(row["fence"], row["until_ms"])
         if self._watched is None or self._watched[0] != seen:
             self._watched = seen, monotonic()
-        return (monotonic() - self._watched[1]) * 1000 < TERM_MS
+        return (monotonic() - self._watched[1]) * 1000 < self._term_ms
 
     async def _take(self, row: Document | None, now_ms: int) -> bool:
         """Write the next term; whoever is second finds that the row has changed."""
         is_renewed = row is not None and self._held is not None and row["fence"] == self._held.fence
         fence = 1 if row is None else row["fence"] if is_renewed else row["fence"] + 1
-        term = {"holder": self._holder, "fence": fence, "until_ms": now_ms + TERM_MS}
+        term = {"holder": self._holder, "fence": fence, "until_ms": now_ms + self._term_ms}
         write: Write = Insert(LEASES, {"_id": self._name, **term})
         if row is not None:
             write = Patch(LEASES, self._name, term, expect={"fence": row["fence"], "until_ms": row["until_ms"]})
@@ -116,7 +128,7 @@ class StoredLease:
             return False
         if not is_renewed:
             log.info("lease taken", lease=self._name, fence=fence)
-        self._held = _Held(fence, now_ms + TERM_MS)
+        self._held = _Held(fence, now_ms + self._term_ms)
         return True
 
     def guard(self) -> list[Write]:

@@ -53,6 +53,8 @@ from overlay.engine import Engine
 from store.port import Conflict, Store
 
 LEASE: Final = "mirror"
+TERM_MS: Final = 6_000
+"""Its holder renews it several times in that time; who takes over waits no longer than that."""
 _LONGEST_PAUSE_SECS: Final = 30.0
 _LOOK_BACK_SLOTS: Final = 512
 """Before the slot at which parity was exact last: what was kept back may be a little older."""
@@ -118,7 +120,7 @@ class Mirror:
         self._now_ms = now_ms
         self._primary = primary
         self._has_faucet = has_faucet
-        self._lease = lease or StoredLease(store, now_ms, name=LEASE)
+        self._lease = lease or StoredLease(store, now_ms, name=LEASE, term_ms=TERM_MS)
         self._parts: Parts | None = None
         self._stirred = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
