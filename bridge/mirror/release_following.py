@@ -103,8 +103,9 @@ class Following:
         await self._miss(missing, height)
 
     async def _statuses(self, rpc: SolanaRpc, flights: Sequence[Flight]) -> list[Status | None]:
-        oldest_ms = min((flight.open_ms for flight in flights), default=0)
-        history = self._ground.now_ms() - oldest_ms > _RECENT_MS
+        now_ms = self._ground.now_ms()
+        # One of a clock that was ahead is of unknown age.
+        history = any(not 0 <= now_ms - flight.open_ms <= _RECENT_MS for flight in flights)
         return await rpc.statuses([flight.signature for flight in flights], history=history)
 
     # Seen

@@ -105,6 +105,17 @@ async def test_a_lost_answer_is_no_failure(mint: Mint) -> None:
     await mint.check()
 
 
+async def test_a_transaction_of_a_clock_that_was_ahead_is_found_though_it_is_old(mint: Mint) -> None:
+    keys = await mint.accept(3)
+    mint.clock.now_ms += 90_000
+    await mint.minter(lease=NoLease()).round()
+    mint.clock.now_ms -= 90_000
+    await mint.pass_slots(200)
+    await mint.minter(lease=NoLease()).round()
+    assert await mint.states(keys) == ["minted"] * 3
+    await mint.check()
+
+
 async def test_late_landings(mint: Mint) -> None:
     await mint.accept(9)
     mint.cluster.faults.set(seed=3, late_rate=1.0, late_min_slots=20, late_max_slots=140)

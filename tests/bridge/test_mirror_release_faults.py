@@ -90,6 +90,22 @@ async def test_a_lost_answer_is_no_failure_of_a_release(bench: ReleaseBench) -> 
     await bench.check()
 
 
+async def test_a_release_of_a_clock_that_was_ahead_is_found_though_it_is_old(bench: ReleaseBench) -> None:
+    """Who signed it died at once. By the next one's clock it is not signed yet, and no recent cache has it any
+    more."""
+    await bench.exits(2)
+    bench.clock.now_ms += 90_000
+    await bench.round(bench.destination())
+    bench.clock.now_ms -= 90_000
+    await bench.pass_slots(200)
+    successor = bench.destination()
+    for _ in range(3):
+        await bench.round(successor)
+        await bench.pass_slots()
+    assert len(await bench.releases()) == 1
+    await bench.check()
+
+
 async def test_releases_that_land_late(bench: ReleaseBench) -> None:
     await bench.exits(9)
     bench.cluster.faults.set(seed=3, late_rate=1.0, late_min_slots=20, late_max_slots=140)
