@@ -58,7 +58,7 @@ def make_mirror(
         store,
         engine,
         registry,
-        _signers(settings),
+        bridge_keys(settings),
         [ClusterClient(url, timeout_secs, remembered=0) for url in settings.bridge.witness_rpc_urls],
         now_ms,
         primary=primary,
@@ -66,8 +66,9 @@ def make_mirror(
     )
 
 
-def _signers(settings: Settings) -> Sequence[Signer]:
-    """The bridge's key, those of members of multisigs, and where tokens are minted for exits the minting key."""
+def bridge_keys(settings: Settings) -> Sequence[Signer]:
+    """The bridge's key, those of members of multisigs, and where tokens are minted for exits the minting key.
+    Raises `SecretUnusable`."""
     own = bridge_signers(settings)
     if settings.bridge.mode != "burn":
         return own

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.bridge_checks import check_bridge
 from cli.chain_checks import ChainChecks
 from cli.finding import Finding, Verdict, broken, ok
 from cli.machine_checks import (
@@ -59,6 +60,7 @@ async def examine(load: Callable[[], Settings], now_secs: Callable[[], float]) -
         *await check_registry(settings),
         *await ChainChecks(settings, now_secs).run(),
         *await check_solana(settings),
+        *await check_bridge(settings),
         check_address(settings),
     ]
 
