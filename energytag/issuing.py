@@ -83,7 +83,7 @@ async def plan_issuance(requests: Sequence[IssueRequest], action: Action, scene:
     Raises `IntervalInvalid`, `CapacityExceeded`, `WrongNumber`, `IssuedTwice`, or `TokenMalformed` for an
     attribute that EnergyTag does not allow; the message names the row.
     """
-    bundles = [_checked(each, scene.now_ms, policy) for each in requests]
+    bundles = [checked(each, scene.now_ms, policy) for each in requests]
     keys = [_series_of(bundle) for bundle in bundles]
     known: dict[bytes, Series] = scene.taken.setdefault(_SERIES, {})
     known |= await load_series(scene.reader, [key for key in dict.fromkeys(keys) if key not in known])
@@ -103,7 +103,7 @@ async def plan_issuance(requests: Sequence[IssueRequest], action: Action, scene:
     return Issuance(pieces, decision, {"numbers": {key.hex(): number for key, number in first.items()}})
 
 
-def _checked(request: IssueRequest, now_ms: int, policy: Policy) -> Bundle:
+def checked(request: IssueRequest, now_ms: int, policy: Policy) -> Bundle:
     """The draft of a request; everything is checked that does not depend on others."""
     with _named(request):
         if request.quantity < 1:

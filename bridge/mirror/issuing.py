@@ -121,19 +121,7 @@ class Issuing:
     def _request(
         self, message: Message, recipient: Recipient, lot: Document, wh: int, device: Document | None, row: int
     ) -> IssueRequest:
-        if device is None or not is_there(device):
-            raise Refused(Hold.ISSUANCE_FORBIDDEN, f"device {lot['device_id']} is not registered")
-        if device.get("is_storage"):
-            raise Refused(Hold.ISSUANCE_FORBIDDEN, f"device {lot['device_id']} is storage, which produces nothing")
-        settings = self._registry.settings.registry
-        constant = device_attributes(device, settings.issuing_body) | {
-            "account_id": recipient.holder.account_id,
-            "face_value": _FACE_VALUE_WH,
-            "issuance_datestamp": moment_of_ms(self._ground.now_ms())[:10],
-        }
-        request = metered_request(
-            constant, recipient.holder, _reading(lot, wh), row, settings.lifetime_days * _DAY_MS
-        )
+        request = request_of(self._ground, recipient.holder, lot, wh, device, row)
         note = {"note": _note(message, row)} if recipient.is_stranger else {}
         return replace(request, extras=note, is_bridged=True)
 
@@ -164,6 +152,23 @@ class Issuing:
                 destination_tx=each.txid,
                 attempt=each.message.attempt + 1,
             )
+
+
+def request_of(
+    ground: MirrorGround, holder: Holder, lot: Document, wh: int, device: Document | None, row: int = 1
+) -> IssueRequest:
+    """The certificate of so many Wh of a lot, as its device is registered. Raises `Refused`, `BadRequest`."""
+    if device is None or not is_there(device):
+        raise Refused(Hold.ISSUANCE_FORBIDDEN, f"device {lot['device_id']} is not registered")
+    if device.get("is_storage"):
+        raise Refused(Hold.ISSUANCE_FORBIDDEN, f"device {lot['device_id']} is storage, which produces nothing")
+    settings = ground.settings.registry
+    constant = device_attributes(device, settings.issuing_body) | {
+        "account_id": holder.account_id,
+        "face_value": _FACE_VALUE_WH,
+        "issuance_datestamp": moment_of_ms(ground.now_ms())[:10],
+    }
+    return metered_request(constant, holder, _reading(lot, wh), row, settings.lifetime_days * _DAY_MS)
 
 
 def issuances(made: Iterable[Made]) -> list[list[Any]]:

@@ -29,6 +29,7 @@ from bridge.mirror.bsv_destination import BsvDestination
 from bridge.mirror.bsv_source import BsvSource
 from bridge.mirror.commands import Desk
 from bridge.mirror.custody import custody_owner, open_custody
+from bridge.mirror.fitness import Fitness
 from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.lane import Lane
 from bridge.mirror.limits import Limits
@@ -281,7 +282,7 @@ class Mirror:
 
 
 def _parts(ground: MirrorGround, pauses: Pauses, look_again: LookAgain) -> Parts:
-    provenance = Lots(ground)
+    provenance = Lots(ground, Fitness(ground).faults_of)
     accountant = Accountant(ground, provenance, pauses)
     receipts = ReceiptWriter(ground)
     bsv = BsvDestination(ground, provenance, accountant, receipts)

@@ -11,15 +11,18 @@ A message that finds the line too short takes nothing, and holds up nobody. It i
 as long as exits of before are on their way, whose tokens may be back here before their lots are: the chain is read
 in several walks, of which one may be ahead. Then it is held.
 
+A lot that its device's registration allows no certificate of is passed over, too, as long as that is so: whoever
+came to draw it would be held, and after his refund the next one.
+
 Nothing is issued for an interval that is not over, and a meter may tell of one as soon as it has begun: until then
 such a lot is passed over, and keeps its place in line. Who cannot do without it waits for its interval's end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -58,6 +61,9 @@ class Wait:
     until_ms: int
 
 
+FaultsOf: TypeAlias = Callable[[Sequence[Lot]], Awaitable[Sequence[str | None]]]
+"""Why nothing may be issued of lots, for people; None of those that nothing is against."""
+
 Draw = list[tuple[Lot, int]] | Refusal | Wait
 """Lots as they were, and how many Wh were taken of each."""
 
@@ -68,7 +74,9 @@ class Line:
     is given back stands in line from the next page on."""
 
     reader: Reader
+    faults_of: FaultsOf
     known: dict[str, Lot] = field(default_factory=dict)
+    _faults: dict[str, str] = field(default_factory=dict)
     _front: list[str] = field(default_factory=list)
     _after: tuple[bytes | str | int | None, ...] | None = None
     _is_whole: bool = False
@@ -88,19 +96,21 @@ class Line:
 
     async def draw(self, wh: int, most: int, now_ms: int) -> Draw:
         """Take so many Wh from the front, of `most` lots; nothing is taken where that does not do. Lots whose
-        interval goes on are passed over, and keep their place."""
+        interval goes on, or of which nothing may be issued, are passed over, and keep their place."""
         taken: list[tuple[Lot, int]] = []
         going_on: list[Lot] = []
         missing, place = wh, 0
         while missing and len(taken) < most:
             if place == len(self._front):
                 if not await self._read_on():
-                    return _short(wh, missing, going_on)
+                    return self._short(wh, missing, going_on)
                 continue
             lot = self.known[self._front[place]]
             place += 1
             if lot.interval_ms[1] > now_ms:
                 going_on.append(lot)
+                continue
+            if lot.key in self._faults:
                 continue
             taken.append((lot, min(missing, lot.wh)))
             missing -= taken[-1][1]
@@ -127,6 +137,8 @@ class Line:
         new = [lot for lot in lots if lot.key not in self.known]
         self.known |= {lot.key: lot for lot in new}
         await self.sort_out(new)
+        faults = await self.faults_of(new) if new else ()
+        self._faults |= {lot.key: fault for lot, fault in zip(new, faults, strict=True) if fault is not None}
         self._front += [lot.key for lot in lots if self.known[lot.key].place is not None]
         return True
 
@@ -137,6 +149,15 @@ class Line:
         for lot, is_elsewhere in zip(lots, elsewhere, strict=True):
             if is_elsewhere and not lot.is_elsewhere:
                 self.put(replace(lot, is_elsewhere=True))
+
+    def _short(self, wh: int, missing: int, going_on: Sequence[Lot]) -> Refusal | Wait:
+        """What a line that is too short means: lots whose interval goes on may do when that is over."""
+        if sum(lot.wh for lot in going_on) >= missing:
+            return Wait(min(lot.interval_ms[1] for lot in going_on))
+        text = f"of {wh} Wh no reading is on record for {missing} Wh"
+        if self._faults:
+            text += f"; of {len(self._faults)} lots nothing may be issued: {next(iter(self._faults.values()))}"
+        return Refusal(Hold.PROVENANCE_LACKING, text)
 
     def writes(self) -> list[Write]:
         """What changed since the last call."""
@@ -149,14 +170,20 @@ class Line:
         return writes
 
 
+async def no_faults(lots: Sequence[Lot]) -> Sequence[str | None]:
+    """Everything may be issued."""
+    return [None] * len(lots)
+
+
 class Lots:
     """Implements `ports.Provenance`."""
 
-    def __init__(self, ground: MirrorGround) -> None:
+    def __init__(self, ground: MirrorGround, faults_of: FaultsOf = no_faults) -> None:
         self._store = ground.store
         self._most = ground.bridge.lots_per_message
         self._page: Page | None = None
-        self._line = Line(ground.store)
+        self._faults_of = faults_of
+        self._line = Line(ground.store, faults_of)
         self._oldest_exit_ms: int | None = None
 
     async def allocate(self, messages: Sequence[Message], page: Page) -> list[Message]:
@@ -205,7 +232,7 @@ class Lots:
     def _line_of(self, page: Page) -> Line:
         """One line for all that is asked with a page; what another page did is read anew."""
         if self._page is not page:
-            self._page, self._line, self._oldest_exit_ms = page, Line(self._store), None
+            self._page, self._line, self._oldest_exit_ms = page, Line(self._store, self._faults_of), None
         return self._line
 
     async def _know_own(self, messages: Sequence[Message], line: Line) -> None:
@@ -246,13 +273,6 @@ class Lots:
         rows = [*(await self._store.get_many(MESSAGES, keys)).values(), *final.documents]
         exits = (row["created_ms"] for row in rows if row["kind"] == Kind.EXIT and not row["is_refund"])
         return min(exits, default=INT64_MAX)
-
-
-def _short(wh: int, missing: int, going_on: Sequence[Lot]) -> Refusal | Wait:
-    """What a line that is too short means: lots whose interval goes on may do when that is over."""
-    if sum(lot.wh for lot in going_on) >= missing:
-        return Wait(min(lot.interval_ms[1] for lot in going_on))
-    return Refusal(Hold.PROVENANCE_LACKING, f"of {wh} Wh no reading is on record for {missing} Wh")
 
 
 def _own(message: Message, line: Line, now_ms: int) -> Draw:
