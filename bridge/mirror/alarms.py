@@ -25,9 +25,9 @@ from bridge.mirror.records import MIRROR
 from store.port import Delete, Document, Find, Put, Reader
 
 _PREFIX: Final = "alarm:"
-_AFTER: Final = "alarm;"
 MOST_TEXT_CHARACTERS: Final = 500
-MOST_STANDING: Final = 1000
+MOST_STANDING: Final = 200
+"""Of each alarm; some are raised for what anybody can do, and must not hide the others."""
 
 log = structlog.get_logger("metawatt.mirror")
 
@@ -53,9 +53,12 @@ def alarm_key(alarm: Alarm, subject: str) -> str:
 
 
 async def standing(reader: Reader) -> list[Document]:
-    """The alarms that stand: `alarm`, `subject`, `text`, `at_ms`."""
-    page = await reader.find(MIRROR, Find(lower=_PREFIX, upper=_AFTER, limit=MOST_STANDING))
-    return page.documents
+    """The alarms that stand, of each the first `MOST_STANDING`: `alarm`, `subject`, `text`, `at_ms`."""
+    found: list[Document] = []
+    for each in sorted(Alarm):
+        find = Find(lower=f"{_PREFIX}{each.value}:", upper=f"{_PREFIX}{each.value};", limit=MOST_STANDING)
+        found += (await reader.find(MIRROR, find)).documents
+    return found
 
 
 async def is_breached(reader: Reader, asset: str) -> bool:
