@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,15 @@ _BLOCKS: Final = 6
 """The dev network's default for `bridge.confirmations`."""
 _LEAVING_WH: Final = 600
 """Of the 1,500 Wh that were measured."""
+_EQUATION: Final = (
+    ("custody", "tokens in custody on Solana"),
+    ("live", "= certificates that live on BSV"),
+    ("in_flight_in", "+ on the way to BSV"),
+    ("in_flight_out", "+ on the way to Solana"),
+    ("held", "+ held for a person"),
+    ("difference", "difference"),
+)
+"""What parity says of a bridge that burns nothing."""
 _HEADERS_A_TIME: Final = 200
 
 
@@ -114,7 +124,7 @@ class MirrorStory:
     async def _query(self, device: str) -> None:
         self.stage.act("A buyer finds it in its topic")
         query = {"energy_source": "solar_pv", "country": "DE", "device_id": device}
-        self.stage.say(f"POST /lookup {query}")
+        self.stage.say(f"POST /lookup {json.dumps(query)}")
         (found,) = await self.client.wait_for_proofs(query, _PATIENCE_SECS)
         self.stage.certificates([found.token])
         self.stage.say(f"✓ {await check_proof(found, self.headers)}.")
@@ -183,15 +193,36 @@ class MirrorStory:
             path.write_bytes(data)
             paths.append(path)
             verdicts.append(audited(data, Trusting(trusted, None, None)))
-        for path, verdict in zip(paths, verdicts, strict=True):
-            self.stage.say(f"metawatt audit {path.name}")
-            for check in verdict.checks:
-                self.stage.say(f"  {check.outcome.value:<9} {check.text}")
-            self._expect(verdict.outcome is Outcome.OK, "all that can be proven is proven", verdict.outcome)
+        for path, message, verdict in zip(paths, messages, verdicts, strict=True):
+            self._tell(path.name, message, verdict)
         self._expect(not contradictions(verdicts), "they do not contradict each other", contradictions(verdicts))
+        self._forge(paths[0], messages[0], Trusting(trusted, None, None))
         raw = self.folder / "headers.json"
         raw.write_text(json.dumps({str(height): text for height, (_, text) in headers.items()}))
+        names = " ".join(path.name for path in paths)
+        self.stage.say(f"Each check, a line: metawatt audit {names} --headers {raw.name}")
         return Receipts(tuple(paths), raw)
+
+    def _tell(self, name: str, message: dict[str, Any], verdict: Verdict) -> None:
+        """How many checks there were, of which kind, and what the receipt says that no proof stands for."""
+        self._expect(verdict.outcome is Outcome.OK, "all that can be proven is proven", verdict.outcome)
+        counts = Counter(check.outcome for check in verdict.checks)
+        way = "Solana to BSV" if message["direction"] == "in" else "BSV to Solana"
+        self.stage.say(f"{name}: {kwh(message['wh'])} from {way}")
+        self.stage.say(f"✓ {counts[Outcome.OK]} checks hold: signatures, both transactions, Merkle paths, amounts.")
+        self.stage.say(f"  {counts[Outcome.ATTESTED]} more are the bridge's word, and marked so; for one:")
+        finality = next(check.text for check in verdict.checks if check.text.startswith("the cluster executed it"))
+        self.stage.say(f"  {finality}.")
+
+    def _forge(self, path: Path, message: dict[str, Any], trusting: Trusting) -> None:
+        """A receipt of one Wh more than crossed is found out."""
+        told, forged = (f'"units":"{units}"'.encode() for units in _one_wh_more(message))
+        data = path.read_bytes()
+        self._expect(told in data, "the receipt has its amount", path.name)
+        verdict = audited(data.replace(told, forged), trusting)
+        self._expect(verdict.outcome is Outcome.FAILED, "a forged receipt fails", verdict.outcome)
+        failed = sum(check.outcome is Outcome.FAILED for check in verdict.checks)
+        self.stage.say(f"✓ With 1 Wh more written into {path.name}, {failed} checks fail.")
 
     async def _kept_headers(self) -> dict[int, tuple[bytes, str]]:
         """Hashes as on the wire, and headers in hex, by height."""
@@ -212,9 +243,8 @@ class MirrorStory:
         self.stage.act("Parity: what lies in custody is what lives on BSV, and what is on its way")
         told = await _until(self._parity, "computed")
         self._expect(told["is_exact"], "parity is exact", told)
-        self.stage.totals(
-            ("figure", "base units"), [(name, f"{int(units):,}") for name, units in told["units"].items()]
-        )
+        rows = [(text, f"{int(told['units'][name]):,}") for name, text in _EQUATION]
+        self.stage.totals(("", "base units"), rows)
         self.stage.say(f"✓ {told['verdict']} Recomputed from slot {told['slot']} of Solana, block {told['height']}")
         self.stage.say(
             "of BSV, and the bridge's log. Nothing is rounded, and nothing is ever made up for by itself."
@@ -234,6 +264,12 @@ class MirrorStory:
     def _expect(as_told: bool, what: str, seen: Any) -> None:
         if not as_told:
             raise PlayFailed(f"not as told ({what}): {seen}")
+
+
+def _one_wh_more(message: dict[str, Any]) -> tuple[int, int]:
+    """A message's base units, and those of 1 Wh more."""
+    units = int(message["units"])
+    return units, units + _UNITS_A_WH
 
 
 _DEVICE: Final[dict[str, Any]] = {

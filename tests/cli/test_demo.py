@@ -48,6 +48,11 @@ def test_the_play_ends_well(tmp_path):
         "401 ERR_SIGNATURE_INVALID",
         "Its memo names the readings, in base58: gwx1:reading:",
         "4,500,000,000 base units expected, 4,500,000,000 held: 4.5 tokens",
+        "receipt-in.json: 1.500 kWh from Solana to BSV",
+        "receipt-out.json: 0.600 kWh from BSV to Solana",
+        "With 1 Wh more written into receipt-in.json, ",
+        "metawatt audit receipt-in.json receipt-out.json --headers headers.json",
+        "Exact: 900 Wh are on both sides.",
     ):
         assert told in done.stdout
     assert list(tmp_path.iterdir()) == [], "the temporary folder is removed"
