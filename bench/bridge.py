@@ -20,7 +20,7 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from time import time
@@ -81,13 +81,25 @@ class Runs:
         if self._options.backlog:
             await self.world.resume(awaited)
             before = self._cpu()
-        await self.world.rest(awaited)
-        found = await messages_since(self.world.store, began_ms)
         ways = [Direction.IN if what == "deposits" else Direction.OUT for what in whats]
+        wanted = {way: each["messages"] for way, each in zip(ways, loads, strict=True)}
+        found = await self._ended(awaited, began_ms, wanted)
         told = [figures(way, found) for way in ways]
         if tells:
             self._tell(told, loads, before, found)
         return told
+
+    async def _ended(self, awaited: int, began_ms: int, wanted: Mapping[Direction, int]) -> list[Message]:
+        """The messages of a run once all have ended. Locks may be of more certificates than were asked for."""
+        while True:
+            await self.world.rest(awaited)
+            found = await messages_since(self.world.store, began_ms)
+            lacking = sum(
+                max(0, count - sum(each.direction is way for each in found)) for way, count in wanted.items()
+            )
+            if not lacking:
+                return found
+            awaited = await self.world.store.count(MESSAGES, Find("seq")) + lacking
 
     def _tell(
         self,
@@ -115,7 +127,7 @@ class Runs:
         made = self.world
         return [("node", made.node), ("Solana", made.solana), ("BSV", made.bsv)]
 
-    async def _quiet(self, whats: Sequence[str], count: int) -> None:
+    async def quiet(self, whats: Sequence[str], count: int) -> None:
         backlog, self._options.backlog = self._options.backlog, False
         await self.run(whats, count, _SETUP_RATE, tells=False)
         self._options.backlog = backlog
@@ -123,7 +135,7 @@ class Runs:
     async def certificates(self, messages: int) -> None:
         """Some for locks, made by deposits at a rate that they are known to be made at."""
         await self.tokens(messages)
-        await self._quiet(["deposits"], messages)
+        await self.quiet(["deposits"], messages)
 
 
 async def one_way(options: argparse.Namespace, folder: Path, whats: Sequence[str]) -> None:
@@ -158,14 +170,16 @@ async def growth(options: argparse.Namespace, folder: Path) -> None:
         few = Runs(await stack.enter_async_context(world(folder / "few", _terms(options))), options)
         many = Runs(await stack.enter_async_context(world(folder / "many", _terms(options))), options)
         for each in (few, many):
-            await each.certificates(options.count * (options.rounds + 1))
-            await each.tokens(options.count * options.rounds)
-            await each.run(["locks"], options.count // 4, _SETUP_RATE, tells=False)
+            await each.certificates(options.count * (options.rounds + 2))
+            await each.tokens(options.count * (options.rounds + 1))
+            await each.quiet(["locks"], options.count // 4)
         await many.world.stop()
         secs = await fill(many.world.folder, options.large)
         print(f"{options.large:,} past messages written in {secs:.0f} s", flush=True)
         await many.world.start()
         assert many.world.node is not None
+        for each in (few, many):
+            await each.quiet(["deposits", "locks"], options.count // 4)
         print(f"the node is ready after {many.world.node.started_secs:.1f} s", flush=True)
         for number in range(options.rounds):
             for name, each in (("few", few), ("many", many)):
