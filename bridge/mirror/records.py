@@ -57,8 +57,8 @@ MESSAGES: Final = Collection(
         Index("destination", ("destination_tx",), partial=True),
     ),
 )
-"""`message.Message`; `lane` is the queue that it is due in (`message.lane_of`), None while it is in none. `facts`, by
-who writes them:
+"""`message.Message`; `lane` is the queue that it is due in (`message.lane_of`), None while it is in none. `facts`,
+by who writes them:
 
     observing     in: slot, block_time, memos, source, authority, readings (keys, hex)
                   out: nothing more; the token is read from the chain's rows
