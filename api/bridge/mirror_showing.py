@@ -15,6 +15,7 @@ from api.bridge.mirror_part import PUBLIC_BASE
 from bridge.mirror.book import plain
 from bridge.mirror.message import Message, Reason
 from bridge.mirror.states import ENDED, Direction, Hold
+from bridge.programs.instructions import Path
 from energytag.models.common import moment_of_ms
 from overlay.transaction import outpoint, show_outpoint
 
@@ -87,8 +88,7 @@ def transaction_text(raw: bytes) -> str:
 def event_text(raw: bytes) -> str:
     """`outer.inner.batch` of an instruction, `txid.index` of an output."""
     if len(raw) > _SIGNATURE_BYTES:
-        path = raw[_SIGNATURE_BYTES:]
-        return ".".join(str(int.from_bytes(path[at : at + 2], "big")) for at in range(0, len(path), 2))
+        return Path.unpacked(raw[_SIGNATURE_BYTES:]).text
     return show_outpoint(raw)
 
 

@@ -81,10 +81,10 @@ class SolanaAudit:
         found = [each for each in decoded(signed.seen).instructions if each.path == path]
         if path.inner:
             self._findings.attested(
-                f"instruction {_shown(path)} of {name}, which another program called, moved {self._message.units} "
+                f"instruction {path.text} of {name}, which another program called, moved {self._message.units} "
                 "base units: nobody signed that"
             )
-        elif self._findings.proven(len(found) == 1, f"instruction {_shown(path)} of {name} moves tokens"):
+        elif self._findings.proven(len(found) == 1, f"instruction {path.text} of {name} moves tokens"):
             self._moved_in(found[0], signed, leg)
         self._recipient(signed, path)
 
@@ -256,7 +256,3 @@ def _parsed(raw: bytes) -> VersionedTransaction | None:
     required = transaction.message.header.num_required_signatures
     is_whole = bytes(transaction) == raw and 0 < required == len(transaction.signatures)
     return transaction if is_whole else None
-
-
-def _shown(path: Path) -> str:
-    return ".".join(map(str, path))

@@ -13,6 +13,7 @@ from bridge.mirror.issuing import Issuing
 from bridge.mirror.message import Message
 from bridge.mirror.ports import Accounting, Provenance, Receipts
 from bridge.mirror.posting import Poster
+from bridge.mirror.receipting import Receipting
 from bridge.mirror.refunding import Refunding
 from bridge.mirror.states import Direction
 
@@ -26,7 +27,8 @@ class BsvDestination:
         self._poster = Poster(ground)
         self._issuing = Issuing(ground)
         self._refunding = Refunding(ground)
-        self._completing = Completing(ground, provenance, accounting, receipts, self._poster)
+        receipting = Receipting(ground, accounting, receipts)
+        self._completing = Completing(ground, provenance, accounting, receipting, self._poster)
         self._following = Following(ground, self._completing.again)
         self._earlier = Earlier(ground)
 

@@ -6,33 +6,28 @@ message ends in the commit that admits it. Everything else that is final on BSV 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import structlog
 from solders.signature import Signature
 
 from bridge.mirror.book import Page
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.locked import LockedCoins, MoveLeg
 from bridge.mirror.message import Message, load_messages
-from bridge.mirror.ports import Accounting, Provenance, Receipts
+from bridge.mirror.ports import Accounting, Provenance
 from bridge.mirror.posting import Planned, Posted, Poster, Purpose, Refusals
+from bridge.mirror.receipting import Receipting
 from bridge.mirror.records import ISSUES
 from bridge.mirror.states import Direction, Hold, State
 from certificates.successor import complete
 from certificates.token import Token
-from config.errors import Unavailable
 from energytag.plan import Lock, Part
 from overlay.records import SPENDS
 from store.port import Document, Patch, Write
 
-_PUT_OFF_MS: Final = 5_000
 _AGAIN_MS: Final = 60_000
-
-log = structlog.get_logger("metawatt.mirror")
 
 
 class Completing:
@@ -43,20 +38,20 @@ class Completing:
         ground: MirrorGround,
         provenance: Provenance,
         accounting: Accounting,
-        receipts: Receipts,
+        receipting: Receipting,
         poster: Poster,
     ) -> None:
         self._ground = ground
         self._provenance = provenance
         self._accounting = accounting
-        self._receipts = receipts
+        self._receipting = receipting
         self._poster = poster
 
     async def complete(self, messages: Sequence[Message]) -> None:
         """DST_FINAL → RECEIPTED | REFUNDED; put off where a chain does not tell what the receipt needs."""
-        receipts = await self._written(messages)
+        receipts = await self._receipting.written(messages)
         ready = [each for each in messages if each.id in receipts]
-        await self._end([each for each in ready if not _is_exit(each)], receipts)
+        await self._receipting.end([each for each in ready if not _is_exit(each)], receipts)
         if exits := [each for each in ready if _is_exit(each)]:
             errand = Withdrawing(self._ground, self._provenance, self._accounting, receipts)
             await self._poster.carry_out(errand, exits)
@@ -74,34 +69,6 @@ class Completing:
                 continue
             async with self._ground.book.page() as page:
                 page.write(Patch(ISSUES, row["_id"], {"open_ms": None, "stage": None}, {"stage": row["stage"]}))
-
-    async def _end(self, messages: Sequence[Message], receipts: Mapping[bytes, Write]) -> None:
-        if not messages:
-            return
-        async with self._ground.book.page() as page:
-            await self._accounting.ended(messages, page)
-            for message in messages:
-                page.write(receipts[message.id])
-                page.move(message, State.REFUNDED if message.is_refund else State.RECEIPTED)
-
-    async def _written(self, messages: Sequence[Message]) -> dict[bytes, Write]:
-        """The receipts, by message, of those that can be written now."""
-        answers = await asyncio.gather(*map(self._receipts.write, messages), return_exceptions=True)
-        receipts: dict[bytes, Write] = {}
-        lacking: list[Message] = []
-        for message, answer in zip(messages, answers, strict=True):
-            if isinstance(answer, Unavailable):
-                log.info("a receipt waits", message=message.id.hex(), reason=answer.message)
-                lacking.append(message)
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                receipts[message.id] = answer
-        if lacking:
-            async with self._ground.book.page() as page:
-                for message in lacking:
-                    page.put_off(message, page.now_ms + _PUT_OFF_MS)
-        return receipts
 
 
 class _Withdrawals:

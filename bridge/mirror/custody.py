@@ -13,7 +13,7 @@ from solders.token.state import Mint
 
 from bridge.mirror.ground import Asset
 from bridge.mirror.message import UNITS_PER_WH
-from bridge.mirror.vault import vault_of
+from bridge.mirror.vault import CustodyUnusable, vault_of
 from bridge.programs.destination import fault_of, is_missing
 from bridge.programs.keys import FileSigner, Signer
 from bridge.programs.mint import MINT_BYTES, demand_transfers
@@ -24,7 +24,7 @@ from bridge.programs.signing import signed
 from bridge.programs.tokens import associated_account, create_associated_account
 from bridge.records import CONFIG
 from bridge.solana.rpc import AccountState, SolanaRpc
-from config.errors import ErrorCode, MetawattError, Unavailable
+from config.errors import ErrorCode, Unavailable
 from config.mirroring import MIRRORED_DECIMALS, against_mirroring
 from config.settings import Settings
 from store.port import Insert, Store
@@ -36,12 +36,6 @@ nor do releases on their way in another mode."""
 _FAUCET_LAMPORTS: Final = 100 * 10**9
 _LOOKS: Final = 60
 _PAUSE_SECS: Final = 0.25
-
-
-class CustodyUnusable(MetawattError):
-    """The mint, the key or the custody account is not what mirroring needs; the message says what is."""
-
-    default_code = ErrorCode.SETTINGS_INVALID
 
 
 def bridge_key_path(settings: Settings) -> Path:

@@ -16,6 +16,7 @@ from solders.hash import Hash
 from solders.signature import Signature
 
 from bridge.mirror.message import Message
+from bridge.programs.instructions import Path
 from certificates.document import Json
 
 BRIDGE: Final = "gwx1"
@@ -40,15 +41,13 @@ def chain_name(genesis: Hash) -> str:
 
 def origin_of(message: Message, genesis: Hash) -> dict[str, Json]:
     """The origin of the certificates of a message from Solana."""
-    path = message.source_event[64:]
-    steps = (int.from_bytes(path[at : at + 2], "big") for at in (0, 2, 4))
     return {
         "bridge": BRIDGE,
         "message": message.id.hex(),
         "chain": chain_name(genesis),
         "asset": message.asset,
         "transaction": str(Signature.from_bytes(message.source_tx)),
-        "event": ".".join(map(str, steps)),
+        "event": Path.unpacked(message.source_event[Signature.LENGTH :]).text,
     }
 
 

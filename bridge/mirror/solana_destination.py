@@ -15,21 +15,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
 
 from bridge.minting.funds import Funds
 from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
 from bridge.mirror.ports import Accounting, Receipts
-from bridge.mirror.release_context import ReleaseContext, log
+from bridge.mirror.receipting import Receipting
+from bridge.mirror.release_context import ReleaseContext
 from bridge.mirror.release_following import Following
 from bridge.mirror.releases import Releases
-from bridge.mirror.states import State
-from config.errors import Unavailable
-from store.port import Write
-
-_PUT_OFF_MS: Final = 5_000
-"""Until a receipt is tried again that a chain did not tell enough for."""
 
 
 class SolanaDestination:
@@ -38,8 +32,7 @@ class SolanaDestination:
 
     def __init__(self, ground: MirrorGround, accounting: Accounting, receipts: Receipts) -> None:
         self._ground = ground
-        self._accounting = accounting
-        self._receipts = receipts
+        self._receipting = Receipting(ground, accounting, receipts)
         self._opening = asyncio.Lock()
         self._parts: tuple[ReleaseContext, Releases, Following] | None = None
 
@@ -67,23 +60,8 @@ class SolanaDestination:
         """Refunds of what came from Solana: DST_FINAL → REFUNDED, with the receipts, in one page. Releases are for
         BSV to complete, where their certificates are withdrawn."""
         assert all(each.is_refund for each in messages), "a release is completed on BSV"
-        written = [(each, await self._receipt(each)) for each in messages]
-        async with self._ground.book.page() as page:
-            await self._accounting.ended([each for each, receipt in written if receipt is not None], page)
-            for message, receipt in written:
-                if receipt is None:
-                    page.put_off(message, page.now_ms + _PUT_OFF_MS)
-                else:
-                    page.write(receipt)
-                    page.move(message, State.REFUNDED)
-
-    async def _receipt(self, message: Message) -> Write | None:
-        """None when a chain does not tell enough yet."""
-        try:
-            return await self._receipts.write(message)
-        except Unavailable as error:
-            log.warning("a receipt is put off", message=message.id.hex(), reason=error.message)
-            return None
+        receipts = await self._receipting.written(messages)
+        await self._receipting.end([each for each in messages if each.id in receipts], receipts)
 
     async def _open(self) -> tuple[ReleaseContext, Releases, Following]:
         async with self._opening:  # the lanes and whoever follows come at once

@@ -138,8 +138,7 @@ class Statement:
     @property
     def path(self) -> Path:
         """Which instruction of the source's transaction the message is of; of messages from Solana."""
-        packed = self.message.source_event[64:]
-        return Path(*(int.from_bytes(packed[at : at + 2], "big") for at in (0, 2, 4)))
+        return Path.unpacked(self.message.source_event[Signature.LENGTH :])
 
     def computed_id(self) -> bytes:
         """The message's id, from all that it is made of."""
@@ -233,7 +232,7 @@ def _message(value: Mapping[str, Any], asset: Asset) -> Message:
         kind=Kind(value["kind"]),
         asset=asset.name,
         units=_units(value["units"]),
-        source_tx=event[: 64 if direction is Direction.IN else 32],
+        source_tx=event[: Signature.LENGTH if direction is Direction.IN else 32],
         source_event=event,
         recipient=_text(value["recipient"]),
         created_ms=0,
@@ -252,8 +251,8 @@ def _told_event(message: Message) -> str:
     """`<signature>/<outer>.<inner>.<batch>`, or `<txid>.<vout>`."""
     if message.direction is Direction.OUT:
         return show_outpoint(message.source_event)
-    steps = (int.from_bytes(message.source_event[at : at + 2], "big") for at in (64, 66, 68))
-    return f"{Signature.from_bytes(message.source_event[:64])}/{'.'.join(map(str, steps))}"
+    path = Path.unpacked(message.source_event[Signature.LENGTH :])
+    return f"{Signature.from_bytes(message.source_tx)}/{path.text}"
 
 
 def _told_asset(asset: Asset) -> dict[str, Any]:

@@ -12,15 +12,21 @@ from bridge.solana.rpc import SolanaRpc
 from config.errors import ErrorCode, MetawattError
 
 
+class CustodyUnusable(MetawattError):
+    """The mint, the key or the custody account is not what mirroring needs; the message says what is."""
+
+    default_code = ErrorCode.SETTINGS_INVALID
+
+
 async def vault_of(asset: Asset, rpc: SolanaRpc, signers: Sequence[Signer]) -> Vault:
     """Custody, or the mint, with who signs for it. Raises `MintUnusable` when it is a multisig of
-    which too few signers are here, `MetawattError(SETTINGS_INVALID)` when it is a key that is not here."""
+    which too few signers are here, `CustodyUnusable` when it is a key that is not here."""
     is_held = asset.mode == "lock"
     authority = asset.owner if is_held else asset.mint_authority
     ours = [each.public for each in signers]
     members = await multisig_signers(rpc, authority, ours, asset.token_program)
     if not members and authority not in ours:
         held = "custody" if is_held else "the mint"
-        raise MetawattError(f"There is no key of {authority}, who has {held}", ErrorCode.SETTINGS_INVALID)
+        raise CustodyUnusable(f"There is no key of {authority}, who has {held}")
     custody = asset.custody if is_held else None
     return Vault(asset.mint, asset.token_program, asset.decimals, authority, custody, members)

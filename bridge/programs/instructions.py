@@ -47,6 +47,16 @@ class Path(NamedTuple):
         """6 B that sort as paths do."""
         return b"".join(part.to_bytes(2, "big") for part in self)
 
+    @classmethod
+    def unpacked(cls, raw: bytes) -> Path:
+        """From its 6 B."""
+        return cls(*(int.from_bytes(raw[at : at + 2], "big") for at in (0, 2, 4)))
+
+    @property
+    def text(self) -> str:
+        """`outer.inner.batch`, for people."""
+        return ".".join(map(str, self))
+
 
 @dataclass(frozen=True, slots=True)
 class TokenInstruction:
