@@ -7,7 +7,7 @@ minter and the event processor begin once the cluster has answered and is the on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -229,22 +229,11 @@ class Metering:
             solana.ws_url,
             [Watched("mint", mode.mint), *custody, *programs_watched],
             self._now_ms,
-            self._wake(minting),
+            minting.wake,
             minting.confirmations if joining is None else _both(minting.confirmations, joining.on_final),
             turn=minting.turn,
             idls={address: idl(name) for name, address in programs.items()},
         )
-
-    def _wake(self, minting: Minting) -> Callable[[], None]:
-        mirror = self.mirror
-        if mirror is None:
-            return minting.wake
-
-        def wake() -> None:
-            minting.wake()
-            mirror.wake()
-
-        return wake
 
     def _custody(self) -> list[Watched]:
         account = self._settings.solana.custody_account

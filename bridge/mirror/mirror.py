@@ -123,7 +123,6 @@ class Mirror:
         self._has_faucet = has_faucet
         self._lease = lease or StoredLease(store, now_ms, name=LEASE, term_ms=TERM_MS)
         self._parts: Parts | None = None
-        self._stirred = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -226,10 +225,6 @@ class Mirror:
         await self._lease.release()
         for witness in self._witnesses:
             await witness.close()
-
-    def wake(self) -> None:
-        """Look now: a chain has moved."""
-        self._stirred.set()
 
     # Work
 
