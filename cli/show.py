@@ -12,7 +12,7 @@ from config.logging import mask_path, mask_url
 from config.manual import manual
 from config.settings import Settings
 
-_RENTED: Final = ("rpc_url", "ws_url")
+_RENTED: Final = ("rpc_url", "ws_url", "witness_rpc_urls")
 """Addresses whose path may be a key."""
 
 
@@ -26,10 +26,17 @@ def print_settings(settings: Settings) -> None:
     for section, values in settings.model_dump(mode="json").items():
         sys.stdout.write(f"[{section}]\n")
         for name, value in values.items():
-            shown = mask_path(value) if name in _RENTED and value is not None else value
+            shown = _without_path(value) if name in _RENTED else value
             line = f"# {name} is not set" if shown is None else f"{name} = {_toml(shown)}"
             sys.stdout.write(line + "\n")
         sys.stdout.write("\n")
+
+
+def _without_path(value: Any) -> Any:
+    """Of an address, or of a list of them."""
+    if isinstance(value, list):
+        return list(map(mask_path, value))
+    return None if value is None else mask_path(value)
 
 
 def _toml(value: Any) -> str:

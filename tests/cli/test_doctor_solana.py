@@ -140,7 +140,8 @@ async def test_a_cluster_that_does_not_answer(site: Site) -> None:
 
 
 def test_no_key_of_a_url_is_shown(tmp_path: Path) -> None:
-    urls = {"SOLANA_RPC_URL": NOWHERE, "SOLANA_WS_URL": NOWHERE.replace("http", "ws")}
+    witnesses = {"METAWATT_BRIDGE__WITNESS_RPC_URLS": f'["{NOWHERE}/2"]'}
+    urls = witnesses | {"SOLANA_RPC_URL": NOWHERE, "SOLANA_WS_URL": NOWHERE.replace("http", "ws")}
     for command in ("doctor", "settings"):
         told = metawatt(command, "--data-dir", tmp_path, **urls)
         assert "an-api-key" not in told.stdout + told.stderr
