@@ -30,7 +30,8 @@ from store.pages import pages
 from store.port import Absent, Conflict, Document, Find, Patch, Scalar, Write
 
 _ROWS: Final = 64
-_ROWS_A_PAGE: Final = 8
+_ROWS_A_PAGE: Final = 2
+"""Transactions, of a hundred messages each, whose news one page takes: others who write meanwhile wait for it."""
 _MOST_PENDING: Final = 5_000
 """Entries of the engine's outbox that are looked through; beyond, only a proof tells that one was sent."""
 
