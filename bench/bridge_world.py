@@ -93,6 +93,7 @@ class World:
         self._lives = ExitStack()
         self._store: SqliteStore | None = None
         self._measured = 0
+        self._newest_secs = (int(time()) // INTERVAL_SECS - 2) * INTERVAL_SECS
 
     # Life
 
@@ -222,9 +223,10 @@ class World:
     async def measure(self, wh: int) -> None:
         """Readings of so many Wh at least, minted, and their lots in line."""
         lots = -(-wh // LOT_WH)
-        newest = int(time()) // INTERVAL_SECS * INTERVAL_SECS - 2 * INTERVAL_SECS
         numbers = range(self._measured, self._measured + lots)
-        bodies = [_reading(number % METERS, newest - number // METERS * INTERVAL_SECS) for number in numbers]
+        bodies = [
+            _reading(number % METERS, self._newest_secs - number // METERS * INTERVAL_SECS) for number in numbers
+        ]
         for start in range(0, lots, _READINGS_A_BODY):
             await self.ask("POST", "/api/meters/submit-readings", bodies[start : start + _READINGS_A_BODY])
         self._measured += lots
