@@ -28,6 +28,8 @@ from store.port import Conflict, Document, Find, Patch, Store
 BATCH: Final = 256
 _PUT_OFF_MS: Final = 30_000
 _UNAVAILABLE_MS: Final = 2_000
+_PAUSED_MS: Final = 2_000
+"""How soon a message is looked at again whose direction is paused."""
 _EARLY: Final = (State.OBSERVED, State.SRC_FINAL, State.VALIDATED, State.QUEUED)
 
 Step: TypeAlias = Callable[[Sequence[Message]], Awaitable[None]]
@@ -123,11 +125,7 @@ class Lane:
         async with self._book.page() as page:
             await self._source.settle(_at(messages, page, State.OBSERVED), page)
             await self._source.validate(_at(messages, page, State.SRC_FINAL), page)
-            if await self._pauses.paused(self.direction) is None:
-                await self._accounting.account(_at(messages, page, State.VALIDATED, State.QUEUED), page)
-            else:
-                for each in _at(messages, page, State.VALIDATED, State.QUEUED):
-                    page.put_off(each, page.now_ms + _PAUSED_MS)
+            await self._accounting.account(_at(messages, page, State.VALIDATED, State.QUEUED), page)
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
         """To the destination; but for those whose source is no longer what it was."""
@@ -179,10 +177,6 @@ class Lane:
             log.exception("a message is put off", message=message.id.hex(), state=message.state.value)
             async with self._book.page() as page:
                 page.put_off(message, page.now_ms + _PUT_OFF_MS)
-
-
-_PAUSED_MS: Final = 2_000
-"""How soon a message is looked at again whose direction is paused."""
 
 
 def _take(message: Message, row: Document | None, page: Page) -> None:
