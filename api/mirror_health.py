@@ -40,7 +40,8 @@ class MirrorHealth:
     async def _check_work(self) -> Finding:
         if self._mirror.trouble is not None:
             return Finding("degraded", f"nothing crosses: {self._mirror.trouble}")
-        told = list(_told(await self._measuring.figures()))
+        told = [f"{name} does not answer, and deposits wait" for name in self._mirror.parts.source.silent]
+        told += _told(await self._measuring.figures())
         return Finding("degraded", "; ".join(told)) if told else Finding()
 
     async def _check_parity(self) -> Finding:

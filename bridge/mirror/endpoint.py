@@ -42,10 +42,11 @@ class Told:
 
 
 class Endpoint:
-    """One that does not answer is left alone for a while, each time for longer."""
+    """One that does not answer is left alone for a while, each time for longer; `is_silent` until it answers."""
 
     def __init__(self, name: str, rpc: SolanaRpc, genesis: Hash, now_ms: NowMs) -> None:
         self.name = name
+        self.is_silent = False
         self._rpc = rpc
         self._genesis = genesis
         self._now_ms = now_ms
@@ -62,6 +63,7 @@ class Endpoint:
         try:
             async with asyncio.timeout(patience_secs):
                 await self._ask(signatures, told)
+            self.is_silent = False
             self._silence_ms = _FIRST_SILENCE_MS
         except (Unavailable, TimeoutError) as error:
             self._leave_alone(error)
@@ -95,6 +97,7 @@ class Endpoint:
             raise Unavailable(str(several.exceptions[0])) from several
 
     def _leave_alone(self, error: Exception) -> None:
+        self.is_silent = True
         self._silent_until_ms = self._now_ms() + self._silence_ms
         self._silence_ms = min(2 * self._silence_ms, _LONGEST_SILENCE_MS)
         log.warning("an endpoint does not answer", endpoint=self.name, reason=str(error) or "it takes too long")

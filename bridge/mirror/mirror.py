@@ -79,6 +79,7 @@ class Parts:
     """The parts of a mirror that is connected."""
 
     ground: MirrorGround
+    source: SolanaSource
     lanes: Sequence[Lane]
     bsv: BsvDestination
     solana: SolanaDestination
@@ -282,9 +283,11 @@ def _parts(ground: MirrorGround, pauses: Pauses, look_again: LookAgain) -> Parts
     receipts = ReceiptWriter(ground)
     bsv = BsvDestination(ground, provenance, accountant, receipts)
     solana = SolanaDestination(ground, accountant, receipts)
-    store, book = ground.store, ground.book
+    source, store, book = SolanaSource(ground), ground.store, ground.book
     lanes = (
-        Lane(Direction.IN, store, book, pauses, SolanaSource(ground), accountant, bsv, solana, bsv),
+        Lane(Direction.IN, store, book, pauses, source, accountant, bsv, solana, bsv),
         Lane(Direction.OUT, store, book, pauses, BsvSource(ground), accountant, solana, bsv, bsv),
     )
-    return Parts(ground, lanes, bsv, solana, Operating(ground, accountant, pauses), Parity(ground, look_again))
+    return Parts(
+        ground, source, lanes, bsv, solana, Operating(ground, accountant, pauses), Parity(ground, look_again)
+    )

@@ -40,6 +40,11 @@ class SolanaSource:
         self._first = Endpoint("the first endpoint", ground.rpc, genesis, ground.now_ms)
         self._witnesses = Witnesses(ground.witnesses, genesis, ground.now_ms)
 
+    @property
+    def silent(self) -> list[str]:
+        """The endpoints that did not answer when they were asked last: deposits wait for them."""
+        return [*([self._first.name] if self._first.is_silent else []), *self._witnesses.silent]
+
     async def wake(self) -> int:
         """Nobody sleeps: what is not final yet is asked for at a pace."""
         return 0

@@ -120,6 +120,11 @@ class Witnesses:
     def __bool__(self) -> bool:
         return bool(self._all)
 
+    @property
+    def silent(self) -> list[str]:
+        """The names of those that did not answer when they were asked last."""
+        return [each.name for each in self._all if each.is_silent]
+
     async def opinions(
         self, questions: Mapping[Signature, Question], patience_secs: float
     ) -> dict[Signature, Opinion]:

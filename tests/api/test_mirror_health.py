@@ -13,6 +13,7 @@ from api.mirror_health import MirrorHealth
 from bridge.mirror.alarms import Alarm, alarm_key
 from bridge.mirror.parity import figures_key
 from bridge.mirror.records import MIRROR
+from bridge.mirror.solana_source import SolanaSource
 from overlay.clock import system_now_ms
 from store.port import Put
 from tests.api.mirror_face import EXACT
@@ -53,6 +54,11 @@ async def test_a_pause_is_told_and_its_reason_is_not(bridge: Any) -> None:
     order = {"direction": "out", "by": "Ada", "reason": "a key may be stolen"}
     assert (await bridge.admin("POST", "/api/admin/bridge/pause", json=order)).status == 200
     assert (await told(bridge))["bridge"] == ("degraded", "direction out is paused")
+
+
+async def test_a_witness_that_does_not_answer_is_told(bridge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SolanaSource, "silent", ["witness 1"])
+    assert (await told(bridge))["bridge"] == ("degraded", "witness 1 does not answer, and deposits wait")
 
 
 async def test_alarms_are_told(bridge: Any) -> None:

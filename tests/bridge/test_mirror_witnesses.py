@@ -298,9 +298,11 @@ async def test_a_witness_that_is_down_is_left_alone_for_longer_and_longer(scene:
         asked.append(len(scene.liar.asked))
         scene.clock.now_ms += 600
     assert asked == [1, 2, 2, 3, 3, 3]
+    assert witnesses.silent == ["witness 1"]
     scene.liar.is_down = False
     scene.clock.now_ms += 10_000
     assert await scene.said(witnesses) is AGREED
+    assert witnesses.silent == []
 
 
 async def test_a_slow_witness_keeps_nobody_for_long(scene: Scene) -> None:
