@@ -273,6 +273,7 @@ async def campaign(plan: Plan) -> AsyncIterator[Campaign]:
             own.public,
             b58decode(await chain.call("getGenesisHash")),
             await _bsv_genesis(session, bsv_url),
+            has_markers=plan.kind is not Kind.UNMARKED,
         )
         issuers = [own.public.hex(), rogue_key.public.hex()]
         settings = settings_of(plan.folder, bsv_url, rpc_url, ws_url, str(mint), issuers, CONFIRMATIONS)

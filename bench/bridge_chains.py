@@ -45,6 +45,7 @@ class Terms:
     solana_genesis: bytes
     bsv_genesis: bytes
     account: str = ""
+    has_markers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,13 @@ class Deposit:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Tokens that left custody in a final transaction, after a marker."""
+    """Tokens that left custody in a final transaction: after which marker, and what the memo names for it."""
 
     signature: str
     marker: str | None
     destination: str
     units: int
+    named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,11 @@ class Solana:
     payments: tuple[Payment, ...]
     balance: int
 
-    def by_marker(self) -> dict[str, list[Payment]]:
+    def by_crossing(self, terms: Terms) -> dict[str, list[Payment]]:
+        """By marker; or by what the memo names."""
         found: dict[str, list[Payment]] = defaultdict(list)
         for each in self.payments:
-            found[each.marker or ""].append(each)
+            found[(each.marker if terms.has_markers else each.named) or ""].append(each)
         return found
 
 
@@ -188,14 +191,18 @@ def _deposits(transaction: dict[str, Any], terms: Terms) -> Iterator[Deposit]:
 
 def _payments(transaction: dict[str, Any], terms: Terms) -> Iterator[Payment]:
     marker: str | None = None
-    for _, program, accounts, data in _calls(transaction):
+    found = list(_calls(transaction))
+    texts = [data.decode(errors="replace") for _, program, _, data in found if program == MEMO_PROGRAM]
+    named = iter([name for text in texts for name in text.rpartition(":")[2].split(",")])
+    for _, program, accounts, data in found:
         if program == SYSTEM_PROGRAM and data[:4] == _ALLOCATE_WITH_SEED:
             marker = accounts[0]
         elif program == TOKEN_PROGRAM and data[0] in _TRANSFERS:
             at = _TRANSFERS[data[0]]
             if accounts[at[0]] == terms.custody and accounts[at[1]] != terms.custody:
                 signature = transaction["transaction"]["signatures"][0]
-                yield Payment(signature, marker, accounts[at[1]], int.from_bytes(data[1:9], "little"))
+                units = int.from_bytes(data[1:9], "little")
+                yield Payment(signature, marker, accounts[at[1]], units, next(named, None))
                 marker = None
 
 

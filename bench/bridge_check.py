@@ -73,6 +73,18 @@ class Verdict:
             self.faults.append(f"{kind}: {text}")
 
 
+def release_key(terms: Terms, message: bytes, lock: Certificate) -> str:
+    """By what a release is known: its marker, or what its memo names."""
+    if terms.has_markers:
+        return marker_address(terms, message)
+    return f"{lock.outpoint[:32][::-1].hex()}.{int.from_bytes(lock.outpoint[32:], 'little')}"
+
+
+def refund_key(terms: Terms, message: bytes) -> str:
+    """By what a refund is known."""
+    return marker_address(terms, refund_id(message)) if terms.has_markers else b58encode(message).decode()
+
+
 def marker_address(terms: Terms, crossing: bytes) -> str:
     """Where the marker of a crossing is; the rule of the bridge's contract."""
     digest = sha256(
@@ -133,7 +145,7 @@ def _check_deposit(
 ) -> int:
     """Issued, refunded or held, just one of these; the units that wait in custody."""
     verdict.deposits += 1
-    refunds = paid.get(marker_address(terms, refund_id(deposit.id)), ())
+    refunds = paid.get(refund_key(terms, deposit.id), ())
     is_issued = deposit.id in issued
     verdict.issued += is_issued
     verdict.refunded_in += bool(refunds)
@@ -159,16 +171,16 @@ def locks_of(terms: Terms, bsv: Bsv) -> dict[bytes, Certificate]:
 
 
 def _check_paid(verdict: Verdict, terms: Terms, bsv: Bsv, solana: Solana) -> dict[str, list[Payment]]:
-    """Payments by marker: each for a lock or a refund, once, of its amount, to its address."""
-    paid = solana.by_marker()
-    known = {marker_address(terms, message): lock for message, lock in locks_of(terms, bsv).items()}
-    refunds = {marker_address(terms, refund_id(message)) for message in solana.deposits}
-    for marker, payments in paid.items():
+    """Payments by crossing: each for a lock or a refund, once, of its amount, to its address."""
+    paid = solana.by_crossing(terms)
+    known = {release_key(terms, message, lock): lock for message, lock in locks_of(terms, bsv).items()}
+    refunds = {refund_key(terms, message) for message in solana.deposits}
+    for key, payments in paid.items():
         if len(payments) > 1:
-            verdict.fault("released twice", f"marker {marker}: {len(payments)} payments")
-        if marker in refunds:
+            verdict.fault("released twice", f"{key}: {len(payments)} payments")
+        if key in refunds:
             continue
-        lock = known.get(marker)
+        lock = known.get(key)
         for each in payments:
             _check_release(verdict, terms, each, lock)
     return paid
@@ -195,7 +207,7 @@ def _check_locks(
     """Released and withdrawn, or active again, or held; just one of these."""
     for message, lock in locks_of(terms, bsv).items():
         verdict.locks += 1
-        released = paid.get(marker_address(terms, message), ())
+        released = paid.get(release_key(terms, message, lock), ())
         after = {each.status for each in bsv.successors(lock)}
         verdict.released += bool(released)
         verdict.refunded_out += "Active" in after

@@ -126,14 +126,14 @@ class World:
     def lock(self) -> Certificate:
         return self.certificates[2]
 
-    def judged(self) -> Verdict:
+    def judged(self, terms: Terms = TERMS) -> Verdict:
         bsv = Bsv({each.outpoint: each for each in self.certificates})
         for each in self.certificates:
             bsv.made_by[each.outpoint[:32]].append(each.outpoint)
         solana = Solana(self.deposits, tuple(self.payments), self.balance)
         verdict = Verdict()
-        so_far(verdict, TERMS, bsv, solana, bsv)
-        in_the_end(verdict, TERMS, bsv, solana, self.books)
+        so_far(verdict, terms, bsv, solana, bsv)
+        in_the_end(verdict, terms, bsv, solana, self.books)
         return verdict
 
 
@@ -244,6 +244,21 @@ def test_each_fault_is_found(go_wrong: Callable[[World], None], kind: str) -> No
     go_wrong(world)
     verdict = world.judged()
     assert verdict.kinds[kind], verdict.faults
+
+
+def test_releases_without_markers_are_told_by_what_their_memos_name() -> None:
+    terms = replace(TERMS, has_markers=False)
+    world = World.sound()
+    lock = world.lock
+    name = f"{lock.outpoint[:32][::-1].hex()}.{int.from_bytes(lock.outpoint[32:], 'little')}"
+    given_back = b58encode(bytes([2]) * 32).decode()
+    world.payments = [
+        replace(each, marker=None, named=named)
+        for each, named in zip(world.payments, (name, given_back), strict=True)
+    ]
+    assert world.judged(terms).is_exact
+    world.payments.append(world.payments[0])
+    assert world.judged(terms).kinds["released twice"]
 
 
 def test_what_is_held_waits_in_custody() -> None:
