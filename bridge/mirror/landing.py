@@ -12,25 +12,30 @@ from bridge.mirror.ground import MirrorGround
 from bridge.mirror.message import Message
 from bridge.mirror.records import RELEASES
 from bridge.mirror.states import Hold
+from bridge.programs.mode import is_guard
+from bridge.programs.release import crossing_marker
 from bridge.records import AttemptState
 
 _DEAD: Final = (AttemptState.EXPIRED, AttemptState.FAILED)
+_PAID: Final = "its marker is on Solana: something of the bridge's key has paid for it"
 
 
 class Landing:
     """Asks the records of both destinations."""
 
     def __init__(self, ground: MirrorGround) -> None:
+        self._ground = ground
         self._store = ground.store
         self._fates = Fates(ground)
 
     async def against_refund(self, message: Message) -> str | None:
-        """Why a message cannot be given back, for people; None when nothing can have landed, or ever will."""
+        """Why a message cannot be given back, for people; None when nothing can have landed, or ever will. Raises
+        `Unavailable` when a chain does not tell."""
         if message.reason is not None and message.reason.code is Hold.MARKER_FOREIGN:
-            return "its marker is on Solana: something of the bridge's key has paid for it"
+            return _PAID
         if message.ends_on_bsv:
             return await self._on_bsv(message)
-        return await self._on_solana(message)
+        return await self._on_solana(message) or await self._by_marker(message)
 
     async def against_release(self, message: Message) -> str | None:
         """Why a message that is in the books cannot go on. On BSV its earlier transactions are settled before
@@ -50,3 +55,13 @@ class Landing:
         if row is not None and row["state"] in _DEAD:
             return None
         return "its transaction on Solana was signed, and has neither failed nor expired"
+
+    async def _by_marker(self, message: Message) -> str | None:
+        """The books may be older than the chain, as those of a restored database are: every endpoint is asked."""
+        asset, base = self._ground.asset, self._ground.signers[0].public
+        _, marker = crossing_marker(asset.genesis, asset.mint, base, message.crossing_id)
+        for endpoint in (self._ground.rpc, *self._ground.witnesses):
+            (account,) = await endpoint.accounts([marker])
+            if is_guard(account):
+                return _PAID
+        return None

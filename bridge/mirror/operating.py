@@ -42,9 +42,18 @@ class Operating:
         self._landing = Landing(ground)
 
     async def round(self) -> int:
-        """One pass over what is open, oldest first; how many were answered. Raises `Lost`, `Unavailable`."""
+        """One pass over what is open, oldest first; how many were answered. What a chain has to be asked for, and
+        does not tell, waits, and keeps no other order waiting. Raises `Lost`, and `Unavailable` in the end."""
         rows = (await self._store.find(COMMANDS, Find("open", limit=BATCH))).documents
-        return sum([await self._answer(row) for row in rows])
+        count, trouble = 0, None
+        for row in rows:
+            try:
+                count += await self._answer(row)
+            except Unavailable as error:
+                trouble = error
+        if trouble is not None and not count:
+            raise trouble
+        return count
 
     async def _answer(self, row: Document) -> bool:
         command = Command.read(row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 from solders.hash import Hash
+from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
@@ -33,6 +34,7 @@ from bridge.mirror.parity_figures import ParityFigures
 from bridge.mirror.pauses import Pauses
 from bridge.mirror.records import MIRROR, MIRROR_COLLECTIONS
 from bridge.mirror.states import Direction, Kind, State
+from bridge.programs.keys import FileSigner
 from config.errors import ErrorCode, Unavailable
 from config.settings import Settings
 from energytag.records import DIRECTORY
@@ -76,6 +78,9 @@ class Cluster:
     async def transaction(self, signature: Signature) -> Any:
         self.asked += 1
         return self.seen.get(signature)
+
+    async def accounts(self, addresses: Sequence[Pubkey]) -> list[None]:
+        return [None] * len(addresses)
 
 
 class Reckoner:
@@ -209,6 +214,8 @@ async def serving(folder: Any, *, order_secs: float = 1, **sections: Any) -> Asy
             bridge=settings.bridge,
             now_ms=clock,
             rpc=cluster,
+            witnesses=(),
+            signers=(FileSigner(Keypair.from_seed(bytes(32))),),
             asset=ASSET,
             engine=SimpleNamespace(headers=None),
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 from solders.hash import Hash
+from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from spl.token.constants import TOKEN_PROGRAM_ID
 
@@ -24,6 +25,7 @@ from bridge.mirror.pauses import Pauses, pause, resume
 from bridge.mirror.provenance import Lots
 from bridge.mirror.records import LOTS, MESSAGES, MIRROR_COLLECTIONS, OUTSTANDING
 from bridge.mirror.states import Direction, Hold, Kind, State
+from bridge.programs.keys import FileSigner
 from bridge.records import LEASES
 from config.settings import BridgeSettings
 from energytag.records import INTERVALS, NUMBERS
@@ -48,6 +50,13 @@ class NoChain:
     headers: HeaderChain
 
 
+class NoMarkers:
+    """A cluster on which nothing is."""
+
+    async def accounts(self, addresses: Sequence[Pubkey]) -> list[None]:
+        return [None] * len(addresses)
+
+
 @dataclass(frozen=True)
 class BooksGround:
     """What of a ground the books look at."""
@@ -58,6 +67,9 @@ class BooksGround:
     asset: Asset
     now_ms: Clock
     engine: NoChain
+    rpc: NoMarkers = field(default_factory=NoMarkers)
+    witnesses: tuple[NoMarkers, ...] = ()
+    signers: tuple[FileSigner, ...] = (FileSigner(Keypair.from_seed(bytes(32))),)
 
 
 def an_asset(mode: Mode = "lock") -> Asset:
