@@ -58,7 +58,8 @@ from store.sqlite import SqliteStore
 
 CONFIRMATIONS: Final = 4
 FUNDS_LAMPORTS: Final = 900 * 10**9
-LOOK_SECS: Final = 6.0
+LOOK_SECS: Final = 8.0
+_BLOCK_SECS: Final = 0.7
 _FINAL_SLOTS: Final = 40
 _TREASURY_SATOSHIS: Final = 2_000_000
 
@@ -73,7 +74,7 @@ class Plan:
     folder: Path
     slot_ms: int = 25
     storm_secs: float = 60.0
-    rest_secs: float = 150.0
+    rest_secs: float = 240.0
 
 
 @dataclass(slots=True)
@@ -135,7 +136,7 @@ class Campaign:
 
     async def _storm(self) -> None:
         """All at once; whichever fails first ends it."""
-        fates = [Fate(Random(self.chance.getrandbits(64))) for _ in self.bridges]
+        fates = [Fate(Random(self.chance.getrandbits(64)), self.plan.kind) for _ in self.bridges]
         works = [
             self.solana_weather.blow(),
             self.bsv_weather.blow(),
@@ -206,20 +207,34 @@ class Campaign:
         for each in self.bridges:
             await each.end()
         await self.bridges[0].start()
-        deadline = monotonic() + self.plan.rest_secs
-        calm, still = 0, Counter[str]()
-        while monotonic() < deadline and calm < 4:
-            await self.bsv_weather.mine()
-            await asyncio.sleep(0.7)
-            with suppress(Down):
-                await self.households.have_resumed()
-            still = await self._open()
-            calm = 0 if still else calm + 1
+        mining = asyncio.create_task(self._mine_on())
+        try:
+            still = await self._calm()
+        finally:
+            mining.cancel()
+            await asyncio.gather(mining, return_exceptions=True)
         if still:
             print(f"{self.plan.kind}, seed {self.plan.seed}: still {dict(still)}", file=sys.stderr, flush=True)
         await self.bridges[0].stop()
         await self.chain.call("dev_advance", _FINAL_SLOTS)
         await self.bsv_weather.mine(CONFIRMATIONS)
+
+    async def _mine_on(self) -> None:
+        while True:
+            await self.bsv_weather.mine()
+            await asyncio.sleep(_BLOCK_SECS)
+
+    async def _calm(self) -> Counter[str]:
+        """Until nothing is open, twice in a row; what is still, after too long."""
+        deadline = monotonic() + self.plan.rest_secs
+        calm, still = 0, Counter[str]()
+        while monotonic() < deadline and calm < 2:
+            with suppress(Down):
+                await self.households.have_resumed()
+            still = await self._open()
+            calm = 0 if still else calm + 1
+            await asyncio.sleep(1)
+        return still
 
     async def _open(self) -> Counter[str]:
         """What is still to do, by state; and what the chains have and the bridge has not seen."""

@@ -140,9 +140,11 @@ class Bridge:
 
 @dataclass(slots=True)
 class Fate:
-    """When and where bridges die, and how far their clocks are off."""
+    """When and where bridges die, and how far their clocks are off. One that sends before it records dies in
+    between, mostly: elsewhere it is as good as any."""
 
     chance: Random
+    kind: Kind
     _deck: list[str] = field(default_factory=list)
 
     async def rule(self, bridge: Bridge) -> None:
@@ -156,6 +158,8 @@ class Fate:
     def _draw(self) -> str | None:
         if self.chance.random() < 0.15:
             return None
+        if self.kind is Kind.UNRECORDED:
+            return f"before:{State.DST_SIGNED}"
         if not self._deck:
             self._deck = list(_STEPS)
             self.chance.shuffle(self._deck)
