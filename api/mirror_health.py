@@ -10,8 +10,8 @@ from typing import Final
 
 from api.health import Finding, HealthCheck
 from bridge.mirror.mirror import Mirror
-from bridge.mirror.parity import last_figures
-from bridge.mirror.sizes import MirrorFigures, MirrorMeasuring
+from bridge.mirror.operators.sizes import MirrorFigures, MirrorMeasuring
+from bridge.mirror.parity.parity import last_figures
 from bridge.pulse import Pulse
 from overlay.clock import NowMs
 

@@ -23,7 +23,7 @@ from api.registration import Registration
 from bridge.cluster.cluster import Cluster
 from bridge.cluster.rpc.service import Service
 from bridge.metering import Metering
-from bridge.mirror.exits import ExitIndex
+from bridge.mirror.from_bsv.exits import ExitIndex
 from bridge.mirror.mirror import Mirror
 from bridge.mirror.records import MIRROR_COLLECTIONS
 from bridge.records import BRIDGE_COLLECTIONS

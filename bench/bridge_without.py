@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from solders.instruction import Instruction
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
 
-from bridge.mirror import accounting, ledger, release_context
 from bridge.mirror.book import Page
+from bridge.mirror.books import accounting, ledger
+from bridge.mirror.books.outstanding import Outstanding, Refusal
 from bridge.mirror.message import Message
-from bridge.mirror.outstanding import Outstanding, Refusal
+from bridge.mirror.to_solana import context as release_context
 from bridge.programs.attribution import explained
 from bridge.programs.instructions import Kind
 from bridge.programs.mode import Facts

@@ -13,11 +13,11 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from bridge.mirror.audited_bsv import Trusting
-from bridge.mirror.auditing import Verdict, audited, contradictions
-from bridge.mirror.findings import Check, Outcome, overall
-from bridge.mirror.receipt import MAX_BYTES
-from bridge.mirror.trusted_headers import TrustedHeaders, read_headers
+from bridge.mirror.receipts.audited_bsv import Trusting
+from bridge.mirror.receipts.auditing import Verdict, audited, contradictions
+from bridge.mirror.receipts.findings import Check, Outcome, overall
+from bridge.mirror.receipts.receipt import MAX_BYTES
+from bridge.mirror.receipts.trusted_headers import TrustedHeaders, read_headers
 from config.errors import ErrorCode, MetawattError
 from overlay.keys import is_public_key
 

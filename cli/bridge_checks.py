@@ -15,7 +15,7 @@ from api.metering import bridge_keys, embeds_solana
 from bridge.connecting import CLUSTER_KEPT, PROGRAMS
 from bridge.mirror.custody import KEPT, bridge_key_path, custody_owner
 from bridge.mirror.ground import Asset
-from bridge.mirror.vault import vault_of
+from bridge.mirror.to_solana.vault import vault_of
 from bridge.programs.destination import fault_of, is_missing
 from bridge.programs.keys import Signer
 from bridge.programs.mint import MINT_BYTES

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.audit import check_readings
-from bridge.mirror.check import check_mirror
+from bridge.mirror.checks.mirror_check import check_mirror
 from cli.progress import bar
 from cli.stored import keyring_of, opened_store
 from config.logging import configure_logging

@@ -24,7 +24,7 @@ from bridge.mirror.book import Book
 from bridge.mirror.custody import KEPT
 from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.mirror import LEASE
-from bridge.mirror.parity import Parity
+from bridge.mirror.parity.parity import Parity
 from bridge.records import CONFIG, LEASES
 from bridge.solana.client import ClusterClient
 from bridge.solana.rpc import SolanaRpc

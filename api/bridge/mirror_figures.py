@@ -17,13 +17,13 @@ from prometheus_client.registry import Collector
 
 from api.bridge.mirror_parity import PARTS
 from api.metrics import cumulated
-from bridge.mirror.limits import Headroom
+from bridge.mirror.books.limits import Headroom
 from bridge.mirror.measures import MirrorMeasures
 from bridge.mirror.message import UNITS_PER_WH
 from bridge.mirror.mirror import Mirror
-from bridge.mirror.parity import last_figures
-from bridge.mirror.parity_figures import ParityFigures
-from bridge.mirror.sizes import MirrorFigures, MirrorMeasuring
+from bridge.mirror.operators.sizes import MirrorFigures, MirrorMeasuring
+from bridge.mirror.parity.figures import ParityFigures
+from bridge.mirror.parity.parity import last_figures
 from bridge.mirror.states import Direction
 from overlay.clock import NowMs, system_now_ms
 from overlay.measure import Histogram

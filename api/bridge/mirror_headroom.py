@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bridge.mirror.limits import Headroom
+from bridge.mirror.books.limits import Headroom
 
 MS_IN_SEC: Final = 1000
 

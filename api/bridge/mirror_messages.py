@@ -28,7 +28,7 @@ from api.replies import json_bytes, json_reply
 from api.route import Route, json_content
 from bridge.meters.paging import Listed, listed
 from bridge.mirror.message import Message
-from bridge.mirror.receipts import whole_receipt
+from bridge.mirror.receipts.writing import whole_receipt
 from bridge.mirror.records import MESSAGES
 from config.errors import BadRequest, ErrorCode
 from store.port import Document, Find, Reader

@@ -21,11 +21,11 @@ from api.registry.statement_page import moment_text, whole_text
 from api.replies import json_reply
 from api.route import Route, text_content
 from bridge.mirror.alarms import standing
-from bridge.mirror.limits import Headroom
+from bridge.mirror.books.limits import Headroom
 from bridge.mirror.message import UNITS_PER_WH, Message
 from bridge.mirror.mirror import Mirror
-from bridge.mirror.parity_figures import ParityFigures
-from bridge.mirror.sizes import MirrorFigures, MirrorMeasuring
+from bridge.mirror.operators.sizes import MirrorFigures, MirrorMeasuring
+from bridge.mirror.parity.figures import ParityFigures
 from bridge.mirror.states import Direction
 from config.errors import Unavailable
 from energytag.models.common import moment_of_ms

@@ -17,8 +17,8 @@ from api.replies import json_reply
 from api.route import Route
 from bridge.mirror.message import UNITS_PER_WH
 from bridge.mirror.mirror import Mirror
-from bridge.mirror.parity import last_figures
-from bridge.mirror.parity_figures import ParityFigures
+from bridge.mirror.parity.figures import ParityFigures
+from bridge.mirror.parity.parity import last_figures
 from config.errors import ErrorCode, Unavailable
 from energytag.models.common import moment_of_ms
 

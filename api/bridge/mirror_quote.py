@@ -13,14 +13,14 @@ from api.ports import Node
 from api.registry.asking import parameters_of, question_of
 from api.replies import json_reply
 from api.route import Route
-from bridge.mirror.burial import confirmations_needed
+from bridge.mirror.books.limits import Headroom
+from bridge.mirror.from_bsv.burial import confirmations_needed
+from bridge.mirror.from_solana.memos import PREFIX
+from bridge.mirror.from_solana.recipients import parsed
 from bridge.mirror.ground import Asset
-from bridge.mirror.limits import Headroom
-from bridge.mirror.memos import PREFIX
 from bridge.mirror.message import UNITS_PER_WH, Reason
 from bridge.mirror.mirror import Mirror
 from bridge.mirror.origin import chain_name
-from bridge.mirror.recipients import parsed
 from bridge.mirror.states import Direction
 from bridge.programs.marker import MARKER_RENT_LAMPORTS
 from certificates.token import OWNER_PROTOCOL

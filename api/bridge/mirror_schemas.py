@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bridge.meters.looking import Paged
 from bridge.mirror.alarms import Alarm
-from bridge.mirror.commands import MOST_BY_CHARACTERS, MOST_REASON_CHARACTERS
+from bridge.mirror.operators.commands import MOST_BY_CHARACTERS, MOST_REASON_CHARACTERS
 from bridge.mirror.states import Direction, Hold, Kind, State
 from energytag.models.common import Model, Reply, Uuid
 

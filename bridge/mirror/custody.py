@@ -13,7 +13,7 @@ from solders.token.state import Mint
 
 from bridge.mirror.ground import Asset
 from bridge.mirror.message import UNITS_PER_WH
-from bridge.mirror.vault import CustodyUnusable, vault_of
+from bridge.mirror.to_solana.vault import CustodyUnusable, vault_of
 from bridge.programs.destination import fault_of, is_missing
 from bridge.programs.keys import FileSigner, Signer
 from bridge.programs.mint import MINT_BYTES, demand_transfers

@@ -21,26 +21,26 @@ from solders.pubkey import Pubkey
 
 from bridge.meters.mirroring import Mirroring
 from bridge.minting.lease import Lease, Lost, StoredLease
-from bridge.mirror.accounting import Accountant
-from bridge.mirror.arrivals import Arrivals
 from bridge.mirror.automatic import mirroring
 from bridge.mirror.book import Book
-from bridge.mirror.bsv_destination import BsvDestination
-from bridge.mirror.bsv_source import BsvSource
-from bridge.mirror.commands import Desk
+from bridge.mirror.books.accounting import Accountant
+from bridge.mirror.books.limits import Limits
 from bridge.mirror.custody import custody_owner, open_custody
-from bridge.mirror.fitness import Fitness
+from bridge.mirror.from_bsv.source import BsvSource
+from bridge.mirror.from_solana.arrivals import Arrivals
+from bridge.mirror.from_solana.source import SolanaSource
 from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.lane import Lane
-from bridge.mirror.limits import Limits
-from bridge.mirror.operating import Operating
-from bridge.mirror.parity import LookAgain, Parity
+from bridge.mirror.operators.commands import Desk
+from bridge.mirror.operators.operating import Operating
+from bridge.mirror.parity.parity import LookAgain, Parity
 from bridge.mirror.pauses import Pauses
-from bridge.mirror.provenance import Lots
-from bridge.mirror.receipts import ReceiptWriter
-from bridge.mirror.solana_destination import SolanaDestination
-from bridge.mirror.solana_source import SolanaSource
+from bridge.mirror.provenance.drawing import Lots
+from bridge.mirror.provenance.fitness import Fitness
+from bridge.mirror.receipts.writing import ReceiptWriter
 from bridge.mirror.states import Direction
+from bridge.mirror.to_bsv.destination import BsvDestination
+from bridge.mirror.to_solana.destination import SolanaDestination
 from bridge.programs.keys import Signer
 from bridge.programs.mode import MintMode
 from bridge.solana.rpc import SolanaRpc

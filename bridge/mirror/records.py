@@ -82,7 +82,7 @@ LOTS: Final = Collection(
 """Key: of a mint the reading's key in hex, of an exit the message's id in hex. `free` is `slot`, the place in the
 line, while it stands there, then None. `slot` (of the mint or the release), `reading` (key), `units`, `left` (base
 units), `meter`, `device_id`, `account_id`, `interval_start_ms`, `interval_secs`, `from` (`mint`, or the hex id of
-the message that brought it back), `is_reserved`, `is_elsewhere`, `rev`: `lots.Lot`."""
+the message that brought it back), `is_reserved`, `is_elsewhere`, `rev`: `provenance.lots.Lot`."""
 
 RELEASES: Final = Collection(
     "bridge_releases",
@@ -102,7 +102,7 @@ ISSUES: Final = Collection(
     ),
 )
 """Key: the txid as on the wire. `messages`, `purpose` (issue, refund, complete); `open_ms` until
-it is final, or evicted, and so long `stage` (`bsv_following.Stage`) and the `height` of its block."""
+it is final, or evicted, and so long `stage` (`to_bsv.following.Stage`) and the `height` of its block."""
 
 SOURCES: Final = Collection("bridge_sources", key="bytes")
 """Transactions on Solana that tokens came by, for receipts: a cluster forgets them. Key: the signature; `raw`,
@@ -110,7 +110,7 @@ SOURCES: Final = Collection("bridge_sources", key="bytes")
 
 RECEIPTS: Final = Collection("bridge_receipts", key="bytes", fields={})
 """`receipt`: the statement, canonical JSON; `signature` (DER) of it; `solana`: [signature, raw bytes] of each
-transaction there. `receipts.whole_receipt` puts in the proofs of BSV, and gives what is handed out."""
+transaction there. `receipts.writing.whole_receipt` puts in the proofs of BSV, and gives what is handed out."""
 
 AUDIT: Final = Collection("bridge_audit", key="int", clustered=True)
 """`book.entry_bytes`: `text` (canonical JSON), `hash` (32 B)."""

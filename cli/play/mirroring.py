@@ -16,10 +16,10 @@ import aiohttp
 from solana.rpc.async_api import AsyncClient
 from solders.pubkey import Pubkey
 
-from bridge.mirror.audited_bsv import Trusting
-from bridge.mirror.auditing import Verdict, audited, contradictions
-from bridge.mirror.findings import Outcome
-from bridge.mirror.trusted_headers import TrustedHeaders
+from bridge.mirror.receipts.audited_bsv import Trusting
+from bridge.mirror.receipts.auditing import Verdict, audited, contradictions
+from bridge.mirror.receipts.findings import Outcome
+from bridge.mirror.receipts.trusted_headers import TrustedHeaders
 from cli.play.client import NodeClient, PlayFailed
 from cli.play.meters import SmartMeter
 from cli.play.proof import check_proof

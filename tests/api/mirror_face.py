@@ -25,12 +25,12 @@ from api.limits import Bodies
 from api.metrics import HttpMetrics
 from api.route import Access
 from bridge.mirror.book import Book
-from bridge.mirror.commands import Desk
+from bridge.mirror.books.limits import Limits
 from bridge.mirror.ground import Asset
-from bridge.mirror.limits import Limits
 from bridge.mirror.message import Message, message_id, solana_event
-from bridge.mirror.parity import figures_key
-from bridge.mirror.parity_figures import ParityFigures
+from bridge.mirror.operators.commands import Desk
+from bridge.mirror.parity.figures import ParityFigures
+from bridge.mirror.parity.parity import figures_key
 from bridge.mirror.pauses import Pauses
 from bridge.mirror.records import MIRROR, MIRROR_COLLECTIONS
 from bridge.mirror.states import Direction, Kind, State

@@ -11,9 +11,9 @@ import pytest
 from api.health import FRESH_SECS
 from api.mirror_health import MirrorHealth
 from bridge.mirror.alarms import Alarm, alarm_key
-from bridge.mirror.parity import figures_key
+from bridge.mirror.from_solana.source import SolanaSource
+from bridge.mirror.parity.parity import figures_key
 from bridge.mirror.records import MIRROR
-from bridge.mirror.solana_source import SolanaSource
 from overlay.clock import system_now_ms
 from store.port import Put
 from tests.api.mirror_face import EXACT

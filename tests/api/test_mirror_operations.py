@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from bridge.mirror.accounting import Accountant
-from bridge.mirror.operating import Operating
-from bridge.mirror.provenance import Lots
+from bridge.mirror.books.accounting import Accountant
+from bridge.mirror.operators.operating import Operating
+from bridge.mirror.provenance.drawing import Lots
 from bridge.mirror.records import COMMANDS
 from bridge.mirror.states import Direction, Hold
 from certificates.canonical import canonical

@@ -22,7 +22,7 @@ from api.bridge.mirror_figures import MirrorCounts, MirrorSizes, Snapshots
 from api.bridge.mirror_page import duration_text, wh_text
 from api.bridge.mirror_parity import ParityDesk
 from bridge.mirror.alarms import Alarm, alarm_key
-from bridge.mirror.limits import limit_key
+from bridge.mirror.books.limits import limit_key
 from bridge.mirror.pauses import pause
 from bridge.mirror.records import MIRROR
 from bridge.mirror.states import Direction, Hold, State

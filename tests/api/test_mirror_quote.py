@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bridge.mirror.limits import limit_key
-from bridge.mirror.memos import PREFIX
+from bridge.mirror.books.limits import limit_key
+from bridge.mirror.from_solana.memos import PREFIX
 from bridge.mirror.pauses import pause
 from bridge.mirror.records import MIRROR
 from bridge.mirror.states import Direction

@@ -12,17 +12,17 @@ from solders.pubkey import Pubkey
 from spl.token.constants import TOKEN_PROGRAM_ID
 
 from basket.coins import FUND_COINS
-from bridge.mirror.accounting import Accountant, read_ledger
 from bridge.mirror.book import Book
-from bridge.mirror.commands import Desk
+from bridge.mirror.books.accounting import Accountant, read_ledger
+from bridge.mirror.books.ledger import Ledger, Mode
+from bridge.mirror.books.limits import Headroom, Limits
 from bridge.mirror.ground import Asset, MirrorGround
-from bridge.mirror.ledger import Ledger, Mode
-from bridge.mirror.limits import Headroom, Limits
-from bridge.mirror.lots import Lot
 from bridge.mirror.message import UNITS_PER_WH, Message
-from bridge.mirror.operating import Operating
+from bridge.mirror.operators.commands import Desk
+from bridge.mirror.operators.operating import Operating
 from bridge.mirror.pauses import Pauses, pause, resume
-from bridge.mirror.provenance import Lots
+from bridge.mirror.provenance.drawing import Lots
+from bridge.mirror.provenance.lots import Lot
 from bridge.mirror.records import LOTS, MESSAGES, MIRROR_COLLECTIONS, OUTSTANDING
 from bridge.mirror.states import Direction, Hold, Kind, State
 from bridge.programs.keys import FileSigner

@@ -12,13 +12,13 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from bridge.mirror.book import Book, Page
-from bridge.mirror.bsv_destination import BsvDestination
 from bridge.mirror.ground import Asset, MirrorGround
-from bridge.mirror.lots import Lot
 from bridge.mirror.message import UNITS_PER_WH, Message
 from bridge.mirror.origin import read_origin
+from bridge.mirror.provenance.lots import Lot
 from bridge.mirror.records import LOTS, MESSAGES, MIRROR, MIRROR_COLLECTIONS, RECEIPTS
 from bridge.mirror.states import Direction, Kind, State
+from bridge.mirror.to_bsv.destination import BsvDestination
 from bridge.programs.keys import FileSigner
 from bridge.records import BRIDGE_COLLECTIONS
 from bridge.solana.rpc import SolanaRpc

@@ -13,8 +13,8 @@ from solders.pubkey import Pubkey
 from spl.token.constants import TOKEN_PROGRAM_ID
 
 from bridge.mirror.book import Book, Page
-from bridge.mirror.bsv_source import BsvSource
-from bridge.mirror.exits import ExitIndex
+from bridge.mirror.from_bsv.exits import ExitIndex
+from bridge.mirror.from_bsv.source import BsvSource
 from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.lane import Lane
 from bridge.mirror.message import Message

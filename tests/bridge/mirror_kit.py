@@ -20,7 +20,7 @@ from spl.token.models import BurnCheckedParams, TransferCheckedParams
 from bridge.cluster.cluster import Cluster
 from bridge.minting.lease import Lease
 from bridge.minting.minting import Minting
-from bridge.mirror.exits import ExitIndex
+from bridge.mirror.from_bsv.exits import ExitIndex
 from bridge.mirror.message import Message
 from bridge.mirror.mirror import Joining, Mirror, Parts
 from bridge.mirror.records import MESSAGES, MIRROR_COLLECTIONS

@@ -15,11 +15,11 @@ from api.solana.server import SolanaServer
 from basket.keyring import Keyring
 from bridge.cluster.cluster import Cluster
 from bridge.connecting import cluster_row
-from bridge.mirror.check import check_mirror
+from bridge.mirror.checks.mirror_check import check_mirror
 from bridge.mirror.message import Message
-from bridge.mirror.receipt import Receipt, read_receipt
-from bridge.mirror.receipts import whole_receipt
-from bridge.mirror.statement import read_statement
+from bridge.mirror.receipts.receipt import Receipt, read_receipt
+from bridge.mirror.receipts.statement import read_statement
+from bridge.mirror.receipts.writing import whole_receipt
 from bridge.mirror.states import State
 from bridge.records import CONFIG
 from certificates.canonical import canonical

@@ -23,9 +23,9 @@ from bridge.mirror.book import Book, Page
 from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.message import Message, solana_event
 from bridge.mirror.records import MESSAGES, MIRROR_COLLECTIONS, RECEIPTS, RELEASES
-from bridge.mirror.solana_destination import SolanaDestination
 from bridge.mirror.states import Direction, Kind, State
-from bridge.mirror.vault import vault_of
+from bridge.mirror.to_solana.destination import SolanaDestination
+from bridge.mirror.to_solana.vault import vault_of
 from bridge.programs.keys import FileSigner
 from bridge.programs.packing import Packed
 from bridge.programs.release import Crossing, Release

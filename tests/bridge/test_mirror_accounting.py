@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.mirror.accounting import PAUSED_MS, ledger_key
-from bridge.mirror.ledger import Ledger, LedgerRefuses
+from bridge.mirror.books.accounting import PAUSED_MS, ledger_key
+from bridge.mirror.books.ledger import Ledger, LedgerRefuses
 from bridge.mirror.message import UNITS_PER_WH, Message
 from bridge.mirror.records import LOTS, MIRROR, RELEASES
 from bridge.mirror.states import Direction, Hold, Kind, State

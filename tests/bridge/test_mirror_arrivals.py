@@ -18,7 +18,7 @@ from spl.token import models
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 from spl.token.instructions import mint_to
 
-from bridge.mirror.arrivals import Arrival, Arrivals, arrivals
+from bridge.mirror.from_solana.arrivals import Arrival, Arrivals, arrivals
 from bridge.mirror.ground import Asset
 from bridge.mirror.records import INBOX, MIRROR_COLLECTIONS
 from bridge.mirror.states import Kind

@@ -18,12 +18,12 @@ from solders.transaction import VersionedTransaction
 from spl.memo.constants import MEMO_PROGRAM_ID
 from spl.token.constants import TOKEN_PROGRAM_ID
 
-from bridge.mirror.audited_solana import SolanaAudit
-from bridge.mirror.findings import Check, Findings, Outcome, overall
 from bridge.mirror.ground import Asset
 from bridge.mirror.message import Message, solana_event
-from bridge.mirror.receipt import Receipt
-from bridge.mirror.statement import BsvLeg, Marker, SolanaLeg, Statement
+from bridge.mirror.receipts.audited_solana import SolanaAudit
+from bridge.mirror.receipts.findings import Check, Findings, Outcome, overall
+from bridge.mirror.receipts.receipt import Receipt
+from bridge.mirror.receipts.statement import BsvLeg, Marker, SolanaLeg, Statement
 from bridge.mirror.states import Direction, Kind, State
 from bridge.programs.instructions import Path
 from bridge.programs.release import crossing_marker

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bridge.mirror.ledger import Ledger
-from bridge.mirror.limits import Bucket, limit_key
+from bridge.mirror.books.ledger import Ledger
+from bridge.mirror.books.limits import Bucket, limit_key
 from bridge.mirror.message import UNITS_PER_WH, Message
 from bridge.mirror.records import MESSAGES, MIRROR, OUTSTANDING, RELEASES
 from bridge.mirror.states import ENDED, Direction, Hold, State

@@ -13,10 +13,10 @@ import pytest
 
 from bridge.minting.lease import Lost, StoredLease
 from bridge.mirror.book import Book
-from bridge.mirror.bsv_destination import BsvDestination
 from bridge.mirror.message import Message
 from bridge.mirror.records import AUDIT, ISSUES, LOTS, RECEIPTS
 from bridge.mirror.states import Hold, State
+from bridge.mirror.to_bsv.destination import BsvDestination
 from certificates.lifecycle import Status
 from energytag.actions import Kind
 from energytag.audit import check_registry

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from basket.coins import FUND_COINS
-from bridge.mirror import bsv_following
-from bridge.mirror.landing import Landing
+from bridge.mirror.books.landing import Landing
 from bridge.mirror.message import Message
 from bridge.mirror.records import AUDIT, ISSUES, RECEIPTS
 from bridge.mirror.states import Hold, State
+from bridge.mirror.to_bsv import following as bsv_following
 from config.errors import BadRequest, ErrorCode, Unavailable
 from energytag.records import BASKET, INTERVALS
 from overlay.hydrate import load_kept, ordered

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bridge.mirror.check import check_mirror
+from bridge.mirror.checks.mirror_check import check_mirror
 from bridge.mirror.records import AUDIT, LOTS, MESSAGES, MIRROR, MIRROR_COLLECTIONS, RECEIPTS
 from certificates.canonical import canonical
 from store.pages import every

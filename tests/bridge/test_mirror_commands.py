@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from bridge.mirror.alarms import Alarm, Alarms, standing
-from bridge.mirror.commands import MOST_OPEN, Desk
 from bridge.mirror.message import Message
-from bridge.mirror.operating import HOLDABLE, released_to
+from bridge.mirror.operators.commands import MOST_OPEN, Desk
+from bridge.mirror.operators.operating import HOLDABLE, released_to
 from bridge.mirror.records import AUDIT, COMMANDS
 from bridge.mirror.states import EDGES, Direction, Hold, State
 from config.errors import BadRequest, Busy, ErrorCode, NotFound

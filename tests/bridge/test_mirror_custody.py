@@ -13,7 +13,7 @@ from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
 from bridge.mirror.custody import open_custody
 from bridge.mirror.ground import Asset
-from bridge.mirror.vault import CustodyUnusable
+from bridge.mirror.to_solana.vault import CustodyUnusable
 from bridge.programs.keys import FileSigner
 from bridge.programs.mint import MintUnusable
 from bridge.programs.own import OwnMint

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api.solana.server import SolanaServer
-from bridge.mirror.depth import Deep, Disputed, Gone, Place, Verdict, Waits, verdict_on
+from bridge.mirror.from_bsv.depth import Deep, Disputed, Gone, Place, Verdict, Waits, verdict_on
 from bridge.mirror.states import State
 from overlay.merkle import MerkleTree
 from overlay.records import TRANSACTIONS

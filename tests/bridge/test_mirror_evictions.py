@@ -11,8 +11,8 @@ from solders.keypair import Keypair
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.commands import Desk
 from bridge.mirror.message import Message
+from bridge.mirror.operators.commands import Desk
 from bridge.mirror.states import Hold, State
 from config.errors import BadRequest, ErrorCode
 from store.sqlite import SqliteStore

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from api.solana.server import SolanaServer
-from bridge.mirror.exit_query import parse_query
-from bridge.mirror.exits import EXITS, ExitState
+from bridge.mirror.from_bsv.exits import EXITS, ExitState
+from bridge.mirror.from_bsv.query import parse_query
 from bridge.mirror.records import INBOX
 from bridge.mirror.states import State
 from certificates import successor

@@ -19,9 +19,9 @@ from solders.signature import Signature
 from api.lifecycle import Lifecycle, Phase
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.audited_bsv import Trusting
-from bridge.mirror.auditing import audited
-from bridge.mirror.findings import Outcome
+from bridge.mirror.receipts.audited_bsv import Trusting
+from bridge.mirror.receipts.auditing import audited
+from bridge.mirror.receipts.findings import Outcome
 from bridge.mirror.states import State
 from store.sqlite import SqliteStore
 from tests.api.mirror_face import ADMIN, Answer, Stream, listening_for

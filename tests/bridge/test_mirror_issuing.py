@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.mirror.issuing import account_of_key
 from bridge.mirror.origin import chain_name
-from bridge.mirror.posting import Leg, packed
 from bridge.mirror.records import ISSUES
 from bridge.mirror.states import Hold, State
+from bridge.mirror.to_bsv.issuing import account_of_key
+from bridge.mirror.to_bsv.posting import Leg, packed
 from certificates.token import OWNER_PROTOCOL
 from energytag.records import ACCOUNTS, BASKET, DEVICES, INTERVALS
 from overlay.keys import PrivateKey

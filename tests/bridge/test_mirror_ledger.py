@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.mirror.ledger import (
+from bridge.mirror.books.ledger import (
     Change,
     Ledger,
     LedgerRefuses,

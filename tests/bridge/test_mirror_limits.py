@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.mirror.limits import Bucket, Headroom, Limits
+from bridge.mirror.books.limits import Bucket, Headroom, Limits
 from bridge.mirror.states import Direction
 from config.settings import BridgeSettings
 

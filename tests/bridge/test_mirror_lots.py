@@ -16,9 +16,9 @@ from spl.token.constants import TOKEN_PROGRAM_ID
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.arrivals import Arrivals
+from bridge.mirror.from_solana.arrivals import Arrivals
 from bridge.mirror.ground import Asset
-from bridge.mirror.lots import Lot, attributed_mints, key_of_reading, lots_of
+from bridge.mirror.provenance.lots import Lot, attributed_mints, key_of_reading, lots_of
 from bridge.mirror.records import LOTS, MIRROR_COLLECTIONS
 from bridge.programs.instructions import Kind, TokenInstruction
 from bridge.programs.instructions import Path as Place

@@ -12,7 +12,7 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
-from bridge.mirror.memos import MOST_MEMO_BYTES, MOST_MEMOS, bridge_memos, recipient_in, speaking_for
+from bridge.mirror.from_solana.memos import MOST_MEMO_BYTES, MOST_MEMOS, bridge_memos, recipient_in, speaking_for
 from bridge.programs.instructions import Path
 from bridge.solana.rpc import InnerInstruction, SeenTransaction
 from bridge.watching.rows import MEMO_PROGRAMS

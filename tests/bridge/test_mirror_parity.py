@@ -17,11 +17,11 @@ from spl.token.models import TransferCheckedParams
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.accounting import ledger_key, read_ledger
 from bridge.mirror.alarms import Alarm, standing
+from bridge.mirror.books.accounting import ledger_key, read_ledger
 from bridge.mirror.message import Message
-from bridge.mirror.parity import Parity
-from bridge.mirror.parity_figures import ParityFigures
+from bridge.mirror.parity.figures import ParityFigures
+from bridge.mirror.parity.parity import Parity
 from bridge.mirror.records import COMMANDS, MIRROR
 from bridge.mirror.states import Direction, Hold, State
 from bridge.programs.tokens import associated_account, create_associated_account

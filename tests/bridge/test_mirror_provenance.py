@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.mirror.book import Book
+from bridge.mirror.checks.lot_check import check_lots
 from bridge.mirror.ground import MirrorGround
-from bridge.mirror.lot_check import check_lots
-from bridge.mirror.lots import Lot, drawn
 from bridge.mirror.message import UNITS_PER_WH, Message
-from bridge.mirror.provenance import PATIENCE_MS, Lots
+from bridge.mirror.provenance.drawing import PATIENCE_MS, Lots
+from bridge.mirror.provenance.lots import Lot, drawn
 from bridge.mirror.records import LOTS, MESSAGES, MIRROR_COLLECTIONS, RELEASES
 from bridge.mirror.states import Direction, Hold, Kind, State
 from bridge.records import LEASES

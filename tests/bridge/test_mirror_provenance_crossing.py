@@ -11,7 +11,7 @@ from solders.keypair import Keypair
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.check import check_mirror
+from bridge.mirror.checks.mirror_check import check_mirror
 from bridge.mirror.message import Message
 from bridge.mirror.records import LOTS, MESSAGES
 from bridge.mirror.states import Hold, State

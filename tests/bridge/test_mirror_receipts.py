@@ -12,12 +12,12 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from bridge.mirror.audited_bsv import Trusting
-from bridge.mirror.auditing import Verdict, audited, contradictions
-from bridge.mirror.findings import Outcome
-from bridge.mirror.receipt import read_receipt
-from bridge.mirror.statement import ReceiptMalformed
-from bridge.mirror.trusted_headers import HeadersMalformed, read_headers
+from bridge.mirror.receipts.audited_bsv import Trusting
+from bridge.mirror.receipts.auditing import Verdict, audited, contradictions
+from bridge.mirror.receipts.findings import Outcome
+from bridge.mirror.receipts.receipt import read_receipt
+from bridge.mirror.receipts.statement import ReceiptMalformed
+from bridge.mirror.receipts.trusted_headers import HeadersMalformed, read_headers
 from bridge.programs.tokens import associated_account
 from certificates.canonical import canonical
 from overlay.keys import PrivateKey

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bridge.mirror.from_solana.recipients import Account, Recipients, Stranger, parsed
 from bridge.mirror.message import Message, Reason
-from bridge.mirror.recipients import Account, Recipients, Stranger, parsed
 from bridge.mirror.states import Direction, Hold, Kind
 from energytag.records import ACCOUNTS, DIRECTORY
 from overlay.keys import PrivateKey

@@ -12,7 +12,7 @@ from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
 from bridge.minting.lease import StoredLease
 from bridge.mirror.records import MIRROR_COLLECTIONS
-from bridge.mirror.solana_destination import SolanaDestination
+from bridge.mirror.to_solana.destination import SolanaDestination
 from bridge.programs.tokens import associated_account, create_associated_account
 from bridge.records import BRIDGE_COLLECTIONS
 from config.errors import Unavailable

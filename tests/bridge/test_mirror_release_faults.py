@@ -21,10 +21,10 @@ from spl.token.models import AuthorityType, SetAuthorityParams
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.release_context import PUT_OFF_MS
-from bridge.mirror.release_failure import is_recipients
 from bridge.mirror.states import Hold, State
-from bridge.mirror.vault import vault_of
+from bridge.mirror.to_solana.context import PUT_OFF_MS
+from bridge.mirror.to_solana.failure import is_recipients
+from bridge.mirror.to_solana.vault import vault_of
 from bridge.programs.keys import FileSigner
 from bridge.programs.mode import Facts
 from bridge.programs.release import Crossing, Release

@@ -18,8 +18,8 @@ from spl.token.constants import TOKEN_PROGRAM_ID
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.arrivals import arrivals
-from bridge.mirror.parity import Parity
+from bridge.mirror.from_solana.arrivals import arrivals
+from bridge.mirror.parity.parity import Parity
 from bridge.mirror.states import State
 from bridge.programs.keys import FileSigner
 from bridge.programs.setup import create_mint

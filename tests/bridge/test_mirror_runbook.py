@@ -16,12 +16,12 @@ from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
 from bridge.mirror.alarms import Alarm, standing
 from bridge.mirror.custody import open_custody
-from bridge.mirror.exits import NAME, ExitIndex
+from bridge.mirror.from_bsv.exits import NAME, ExitIndex
+from bridge.mirror.from_solana.witnesses import ENOUGH_MS
 from bridge.mirror.message import Message
 from bridge.mirror.records import MIRROR_COLLECTIONS
 from bridge.mirror.states import Direction, Hold, State
-from bridge.mirror.vault import vault_of
-from bridge.mirror.witnesses import ENOUGH_MS
+from bridge.mirror.to_solana.vault import vault_of
 from bridge.programs.keys import FileSigner
 from bridge.programs.own import OwnMint
 from bridge.records import BRIDGE_COLLECTIONS

@@ -17,16 +17,16 @@ from solders.signature import Signature
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.arrivals import Arrivals
 from bridge.mirror.book import Book
+from bridge.mirror.from_solana.arrivals import Arrivals
+from bridge.mirror.from_solana.source import SolanaSource
+from bridge.mirror.from_solana.witnesses import ENOUGH_MS
 from bridge.mirror.ground import Asset, MirrorGround
 from bridge.mirror.lane import Lane
 from bridge.mirror.message import Message, Reason, message_id
 from bridge.mirror.pauses import Pauses
 from bridge.mirror.records import INBOX, MESSAGES, MIRROR_COLLECTIONS
-from bridge.mirror.solana_source import SolanaSource
 from bridge.mirror.states import Direction, Hold, Kind, State
-from bridge.mirror.witnesses import ENOUGH_MS
 from bridge.programs.keys import FileSigner
 from bridge.records import BRIDGE_COLLECTIONS
 from bridge.solana.client import ClusterClient

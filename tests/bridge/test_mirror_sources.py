@@ -11,8 +11,8 @@ from solders.signature import Signature
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
+from bridge.mirror.receipts.sources import Sources, source_write
 from bridge.mirror.records import MIRROR_COLLECTIONS
-from bridge.mirror.sources import Sources, source_write
 from bridge.solana.client import ClusterClient
 from config.errors import Unavailable
 from store.sqlite import SqliteStore

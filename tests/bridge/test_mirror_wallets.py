@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
 from spl.token.constants import TOKEN_PROGRAM_ID
 
-from bridge.mirror.wallets import against_account, against_address, wallet_in
+from bridge.mirror.to_solana.wallets import against_account, against_address, wallet_in
 from bridge.solana.rpc import AccountState
 from tests.bridge.exits_kit import an_asset
 

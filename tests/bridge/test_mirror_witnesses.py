@@ -19,9 +19,9 @@ from solders.signature import Signature
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.endpoint import Horizon
-from bridge.mirror.solana_source import pace_ms
-from bridge.mirror.witnesses import (
+from bridge.mirror.from_solana.endpoint import Horizon
+from bridge.mirror.from_solana.source import pace_ms
+from bridge.mirror.from_solana.witnesses import (
     AGREED,
     ENOUGH_MS,
     Opinion,

@@ -10,13 +10,13 @@ from solders.keypair import Keypair
 
 from api.solana.server import SolanaServer
 from bridge.cluster.cluster import Cluster
-from bridge.mirror.accounting import read_ledger
 from bridge.mirror.alarms import Alarm, standing
-from bridge.mirror.ledger import Ledger
+from bridge.mirror.books.accounting import read_ledger
+from bridge.mirror.books.ledger import Ledger
+from bridge.mirror.from_solana.witnesses import ENOUGH_MS
 from bridge.mirror.message import Message
 from bridge.mirror.records import OUTSTANDING
 from bridge.mirror.states import Direction, Hold, State
-from bridge.mirror.witnesses import ENOUGH_MS
 from bridge.solana.client import ClusterClient
 from bridge.watching.cursor import LAG_SLOTS
 from certificates.successor import transfer
