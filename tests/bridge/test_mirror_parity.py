@@ -22,11 +22,12 @@ from bridge.mirror.books.accounting import ledger_key, read_ledger
 from bridge.mirror.message import Message
 from bridge.mirror.parity.figures import ParityFigures
 from bridge.mirror.parity.parity import Parity
-from bridge.mirror.records import COMMANDS, MIRROR
+from bridge.mirror.records import COMMANDS, MESSAGES, MIRROR
 from bridge.mirror.states import Direction, Hold, State
 from bridge.programs.tokens import associated_account, create_associated_account
 from bridge.records import CURSORS
 from config.errors import BadRequest, ErrorCode, Unavailable
+from store.pages import every
 from store.port import Conflict, Find, Patch
 from store.sqlite import SqliteStore
 from tests.bridge.minting_kit import FINAL_SLOTS
@@ -316,11 +317,17 @@ async def test_parity_is_exact_while_everything_moves(node: MirrorNode) -> None:
         await node.registry.node.engine.tend()
         node.clock.now_ms += 500
 
+    async def issued() -> None:
+        """Until there is a certificate that can be locked."""
+        while not any(row["facts"].get("issuances") for row in await every(node.store, MESSAGES, Find("seq"))):
+            await asyncio.sleep(0.01)
+
     async def crossings() -> None:
         for number in range(6):
             await node.deposit(holder, (100 + number) * UNITS_A_WH, memo_to())
             await node.mine()
             if number > 2:
+                await issued()
                 await node.lock(10, str(Keypair().pubkey()))
         for _ in range(6):
             await node.mine()
