@@ -341,7 +341,9 @@ async def test_parity_is_exact_while_everything_moves(node: MirrorNode) -> None:
     async def reading() -> None:
         readings.append(await node.parts.parity.compute())
 
-    await asyncio.gather(crossings(), again(reading), *moving)
+    async with asyncio.TaskGroup() as group:
+        for each in (crossings(), again(reading), *moving):
+            group.create_task(each)
     assert all(each.is_exact for each in readings), [each for each in readings if not each.is_exact]
     assert len({each.entries for each in readings}) > 5
     await exact(node)
