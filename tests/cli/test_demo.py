@@ -62,7 +62,7 @@ def test_what_the_play_left_is_checked_reindexed_and_found_damaged(tmp_path):
     assert run("demo", "--once", "--port", 0, "--data-dir", tmp_path).returncode == 0
     checked = run("check", "--data-dir", tmp_path)
     assert (checked.returncode, "every invariant holds" in checked.stdout) == (0, True), checked.stdout
-    assert "ls_metawatt: 11 outputs indexed" in run("reindex", "--data-dir", tmp_path).stdout
+    assert "ls_metawatt: 15 outputs indexed" in run("reindex", "--data-dir", tmp_path).stdout
     damage(tmp_path, "DELETE FROM bridge_attempts", "UPDATE bridge_readings SET open_ms = 5")
     assert found_by_check(tmp_path) == {"✗ I6"}
     damage(

@@ -11,17 +11,6 @@ from config.logging import MASK, configure_logging
 from config.settings import LogSettings
 
 
-@pytest.fixture(autouse=True)
-def _as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 def logged(settings: LogSettings, write) -> str:
     stream = io.StringIO()
     configure_logging(settings, stream)
