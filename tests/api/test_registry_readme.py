@@ -116,8 +116,8 @@ async def test_a_refusal_says_what_is_wrong_and_no_more(running: Any) -> None:
     assert told[2].startswith("start: must name its zone: end it in Z for UTC; end: must")
 
 
-async def test_a_node_without_bridges_says_so(running: Any) -> None:
-    town = await meters(running)
+async def test_a_node_without_bridges_says_so(launch: Any) -> None:
+    town = await meters(await launch(bridge={"enabled": False}))
     body = {"source_account_id": town.account_id, "source_user_id": town.users["holder"]}
     body["exit"] = {"chain": "solana", "address": "9xQe"}  # type: ignore[assignment]
     told = await town.done("holder", "POST", "/certificates/lock", 202, json=body)
