@@ -128,7 +128,9 @@ async def test_slots_pass_with_time(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             while cluster.slot("finalized") <= first:
                 await asyncio.sleep(0.005)
-        assert cluster.slot("confirmed") == cluster.slot("processed") - 1
+        being_written = 1  # a slot that just closed is not confirmed before the journal has it
+        behind = cluster.slot("processed") - cluster.slot("confirmed")
+        assert 1 <= behind <= 1 + being_written
 
 
 async def test_blocks_know_their_parents_and_times(tmp_path: Path) -> None:
