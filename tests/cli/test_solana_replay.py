@@ -20,10 +20,13 @@ def cluster(url, method, *params):
         return json.loads(reply.read())
 
 
-def until_connected(url):
+def until_connected(url, data):
+    token = (data / "admin.token").read_text().strip()
+    status = f"{url}/api/admin/event-processor/status"
+    request = urllib.request.Request(status, headers={"Authorization": f"Bearer {token}"})
     for _ in range(200):
         try:
-            with urllib.request.urlopen(f"{url}/api/token", timeout=10):
+            with urllib.request.urlopen(request, timeout=10):
                 return
         except HTTPError:
             time.sleep(0.1)
@@ -33,10 +36,10 @@ def until_connected(url):
 def test_the_history_is_applied_anew_as_far_as_it_is_there(tmp_path):
     with serving(tmp_path) as url:
         port, data = url.rsplit(":", 1)[1], tmp_path / "data"
-        until_connected(url)
+        until_connected(url, data)
         assert "result" in cluster(url, "dev_advance", 40)
         done = replay(data, port, 0)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
         assert "replayed from slot 0: " in done.stdout
         cluster(url, "dev_advance", 300)
         assert "result" in cluster(url, "dev_prune", 20)
