@@ -56,11 +56,12 @@ async def find(reader: Reader, filters: Filters, now_secs: int, limit: int) -> l
 
 
 async def shown(reader: Reader, filters: Filters, now_secs: int) -> AsyncIterator[Sequence[Shown]]:
-    """All records that the filters admit, page by page, in the order of `find`; pages may be empty."""
+    """All records that the filters admit, page by page, in the order of `find`; pages may be empty. Doubles are
+    not told."""
     sort = Sort.OLDEST if "issuance_id" in filters.equals else Sort.EARLIEST_PERIOD
     listing = Listing(filters, sort, _FIRST_PAGE)
     while True:
-        answer = await search(listing, reader, now_secs, _SCAN_BUDGET)
+        answer = await search(listing, reader, now_secs, _SCAN_BUDGET, with_doubles=False)
         yield answer.shown
         if answer.end is None:
             return

@@ -5,8 +5,8 @@ every answer instead. `metawatt_intervals` finds intervals that begin alike; aro
 partition of one issuance, overlaps are sought in the device's own records.
 
 What mirrors tokens of another chain is issued in as many parts as tokens came: certificates of one issuer for one
-interval, each with an `origin`, are no doubles of each other. That together they are no more than came is for the
-mirror's parity and receipts to show.
+interval, each with an `origin`, are no doubles of each other, and have one name in the mark. That together they are
+no more than came is for the mirror's parity and receipts to show.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from lookup.records import CERTIFICATES, HOUR_SECS, INTERVALS, interval_key
-from store.port import Delete, Document, Find, Put, Reader, Write
+from store.port import Delete, Document, Find, Insert, Patch, Put, Reader, Write
 
 MOST_NEIGHBOURS: Final = 1024
 """Records of one device around one interval that are looked at."""
+_PARTS: Final = "mirrored by "
 
 
 async def doubles_of(records: Sequence[Document], reader: Reader) -> dict[bytes, list[str]]:
@@ -42,7 +43,24 @@ def _key(record: Document) -> bytes:
 
 
 def _is_flagged(record: Document, mark: Document) -> bool:
-    return {mark["first"], mark["last"]} != {record["issuance_id"]}
+    parts = {field for field in mark if field.startswith(_PARTS)}
+    return {mark["first"], mark["last"], *parts} != {_name(record)}
+
+
+def _name(record: Document) -> str:
+    """What an issuance is called in the mark of its interval; all parts that one issuer mirrors alike."""
+    if record.get("is_mirrored"):
+        return f"{_PARTS}{record['issuer'].hex()} until {record['period_end']}"
+    return str(record["issuance_id"])
+
+
+def mark_writes(record: Document) -> tuple[Write, ...]:
+    """Writes that add an issuance to the mark of its interval, whatever is there. Who comes once, is the last.
+    Who comes again and again, has a field to itself, so as not to hide who came between."""
+    key, name = _key(record), _name(record)
+    fresh: Document = {"_id": key, "first": name, "last": name}
+    changes: Document = {name: 1} if record.get("is_mirrored") else {"last": name}
+    return Patch(INTERVALS, key, changes, must_exist=False), Insert(INTERVALS, fresh, keep=True)
 
 
 async def overlapping(record: Document, reader: Reader) -> list[str]:
@@ -88,5 +106,7 @@ async def remark_writes(evicted: Document, reader: Reader) -> Sequence[Write]:
     key = _key(evicted)
     if not remaining:
         return (Delete(INTERVALS, key),)
-    ids = [each["issuance_id"] for each in sorted(remaining, key=lambda each: each["seq"])]
-    return (Put(INTERVALS, {"_id": key, "first": ids[0], "last": ids[-1]}),)
+    remaining.sort(key=lambda each: int(each["seq"]))
+    names = [_name(each) for each in remaining]
+    parts = {name: 1 for name in names if name.startswith(_PARTS)}
+    return (Put(INTERVALS, {"_id": key, "first": names[0], "last": names[-1], **parts}),)

@@ -13,16 +13,14 @@ from typing import Final
 from certificates.legacy import LegacyToken
 from certificates.token import Token, issuance_id_for
 from certificates.withdrawal import Withdrawal
-from lookup.doubles import remark_writes
+from lookup.doubles import mark_writes, remark_writes
 from lookup.records import (
     CERTIFICATES,
     DEVICES,
-    INTERVALS,
     NOTICES,
     WITHDRAWN,
     certificate_record,
     device_record,
-    interval_key,
     legacy_record,
     notice_record,
     topics_text,
@@ -97,12 +95,7 @@ def _is_issuance(event: OutputAdmitted, token: Token) -> bool:
 
 def issuance_writes(record: Document) -> tuple[Write, ...]:
     """Marks of which device was issued for, under which name, for which interval."""
-    interval, issuance_id = interval_key(record["device_id"], record["period_start"]), record["issuance_id"]
-    return (
-        Patch(INTERVALS, interval, {"last": issuance_id}, must_exist=False),
-        Insert(INTERVALS, {"_id": interval, "first": issuance_id, "last": issuance_id}, keep=True),
-        Insert(DEVICES, device_record(record), keep=True),
-    )
+    return *mark_writes(record), Insert(DEVICES, device_record(record), keep=True)
 
 
 def _legacy(event: OutputAdmitted, token: LegacyToken) -> Sequence[Write]:

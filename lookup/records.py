@@ -26,7 +26,8 @@ is anything to look up. A mark may be stale, a missing mark never is.
 
 `metawatt_intervals` has for each device and start of an interval the first and the last issuance: where they
 differ, the interval was issued twice. It is written without a read, so that two issuances of one group commit
-find each other, in whatever order. `metawatt_devices` tells which devices bear a name.
+find each other, in whatever order. All parts of an interval that one issuer mirrors have one name there, and a
+field of that name. `metawatt_devices` tells which devices bear a name.
 """
 
 from __future__ import annotations

@@ -56,13 +56,16 @@ class Answer:
     end: Position | None
 
 
-async def search(listing: Listing, reader: Reader, now_secs: int, budget: int) -> Answer:
+async def search(
+    listing: Listing, reader: Reader, now_secs: int, budget: int, *, with_doubles: bool = True
+) -> Answer:
     """The page that a listing asks for. When `budget` index entries have been looked at, the answer ends
-    early, maybe empty, with a position to go on from."""
+    early, maybe empty, with a position to go on from. Doubles cost reads, and not everybody wants to know."""
     after = None if listing.cursor is None else decode_cursor(listing.cursor, listing.digest)
     way = plan(await with_devices(listing.filters, reader), listing.sort)
     if not way.walks:
         return Answer([], None)
+    marked = _marked if with_doubles else _unmarked
     found: list[Shown] = []
     scanned = 0
     async for each in rounds(way, reader, after, max(listing.limit + 1, SMALLEST_PAGE), budget):
@@ -70,10 +73,10 @@ async def search(listing: Listing, reader: Reader, now_secs: int, budget: int) -
         scanned += each.scanned
         if len(found) > listing.limit:
             found = found[: listing.limit]
-            return Answer(await _marked(found, reader), position_of(found[-1].record, listing.sort))
+            return Answer(await marked(found, reader), position_of(found[-1].record, listing.sort))
         if scanned >= budget and not each.is_last:
-            return Answer(await _marked(found, reader), position_of(each.records[-1], listing.sort))
-    return Answer(await _marked(found, reader), None)
+            return Answer(await marked(found, reader), position_of(each.records[-1], listing.sort))
+    return Answer(await marked(found, reader), None)
 
 
 async def _matching(records: Sequence[Document], listing: Listing, reader: Reader, now_secs: int) -> list[Shown]:
@@ -88,6 +91,10 @@ async def _matching(records: Sequence[Document], listing: Listing, reader: Reade
     return shown
 
 
-async def _marked(found: Sequence[Shown], reader: Reader) -> list[Shown]:
+async def _unmarked(found: list[Shown], _reader: Reader) -> list[Shown]:
+    return found
+
+
+async def _marked(found: list[Shown], reader: Reader) -> list[Shown]:
     doubles = await doubles_of([each.record for each in found], reader)
     return [Shown(each.record, each.status, each.notices, doubles.get(each.record["_id"], ())) for each in found]
