@@ -43,9 +43,9 @@ from bench.bridge_report import Result, report
 from bench.bridge_rogue import Rogue
 from bench.bridge_weather import BsvWeather
 from bench.bridge_worker import Kind
-from bench.chain_reader import Chain, RpcError
+from bench.chain_reader import Chain, Lags, RpcError
 from bench.mint_processes import Broken, cluster_process
-from bench.mint_weather import Weather
+from bench.mint_weather import MOST_LAG_SLOTS, Weather
 from bridge.mirror.records import MESSAGES, MIRROR_COLLECTIONS
 from bridge.programs.keys import FileSigner
 from bridge.programs.setup import create_mint, fund
@@ -193,12 +193,21 @@ class Campaign:
         while True:
             before = await read_bsv(self.bsv_database)
             try:
-                solana = await read_solana(self.chain, self.terms)
+                solana = await self._solana_as_of_now()
             except (RpcError, aiohttp.ClientError, KeyError, TypeError):
                 await asyncio.sleep(1)  # the weather: an answer that is lost, or a node that lags
                 continue
             so_far(self.verdict, self.terms, before, solana, await read_bsv(self.bsv_database))
             await asyncio.sleep(LOOK_SECS)
+
+    async def _solana_as_of_now(self) -> Solana:
+        """All that is final by now, which a node that lags tells only later."""
+        at_least = await self.chain.final_slot() + MOST_LAG_SLOTS
+        while True:
+            try:
+                return await read_solana(self.chain, self.terms, at_least)
+            except Lags:
+                await asyncio.sleep(0.1)
 
     # Afterwards
 

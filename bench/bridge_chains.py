@@ -153,11 +153,11 @@ def token_account(wallet: str, mint: str) -> str:
 # Solana
 
 
-async def read_solana(chain: Chain, terms: Terms) -> Solana:
-    """Everything final."""
+async def read_solana(chain: Chain, terms: Terms, at_least: int = 0) -> Solana:
+    """Everything final, up to that slot at least; `Lags` when less is told."""
     deposits: dict[bytes, Deposit] = {}
     payments: list[Payment] = []
-    async for _, transaction in chain.transactions():
+    async for _, transaction in chain.transactions(at_least):
         if transaction["meta"]["err"] is None:
             deposits |= {each.id: each for each in _deposits(transaction, terms)}
             payments += _payments(transaction, terms)

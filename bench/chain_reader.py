@@ -27,6 +27,10 @@ class RpcError(Exception):
     """The cluster answered with an error."""
 
 
+class Lags(RpcError):
+    """It does not tell yet what is final already."""
+
+
 class Chain:
     """The cluster at `url`."""
 
@@ -51,9 +55,16 @@ class Chain:
                 raise RpcError(f"{method}: {each['error']['message']}")
         return [each["result"] for each in found]
 
-    async def transactions(self) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        """Every final transaction since genesis with its slot, in the chain's order."""
-        last = await self.call("getSlot", {"commitment": "finalized"})
+    async def final_slot(self) -> int:
+        """As far as it tells."""
+        return int(await self.call("getSlot", {"commitment": "finalized"}))
+
+    async def transactions(self, at_least: int = 0) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+        """Every final transaction since genesis with its slot, in the chain's order. Raises `Lags` when the last
+        slot that is told is before `at_least`."""
+        last = await self.final_slot()
+        if last < at_least:
+            raise Lags(f"slot {last} is told as final, and not yet {at_least}")
         slots = await self.call("getBlocks", 0, last, {"commitment": "finalized"})
         config = {"encoding": "json", "maxSupportedTransactionVersion": 0, "rewards": False}
         for start in range(0, len(slots), _BLOCKS_A_CALL):

@@ -17,6 +17,7 @@ from bench.chain_reader import Chain, RpcError
 
 GUST_SLOTS: Final = 80
 LATEST_SLOTS: Final = 145
+MOST_LAG_SLOTS: Final = 24
 """A transaction that lands so late lands just before its blockhash is too old."""
 _DENIED_GUSTS: Final = 5
 _DEEPEST: Final = 28
@@ -67,7 +68,7 @@ class Weather:
             "lateMaxSlots": self.chance.randint(late_min_slots, LATEST_SLOTS),
             "loseRate": draw(0, 0.35),
             "denyRate": draw(0, 0.4),
-            "lagSlots": self.chance.choice((0, 0, 2, 8, 24)),
+            "lagSlots": self.chance.choice((0, 0, 2, 8, MOST_LAG_SLOTS)),
         }
 
     async def _deny(self) -> None:

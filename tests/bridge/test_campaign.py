@@ -18,7 +18,7 @@ from solders.system_program import ID as SYSTEM_PROGRAM_ID
 from spl.token.constants import TOKEN_PROGRAM_ID
 
 from api.solana.server import SolanaServer
-from bench.chain_reader import Chain
+from bench.chain_reader import Chain, Lags
 from bench.mint_campaign import Plan, fails, run
 from bench.mint_check import Book, Owed, Terms, Verdict, checked
 from bench.mint_processes import Fate
@@ -206,3 +206,13 @@ async def test_it_bites_a_naive_minter(tmp_path: Path) -> None:
     result = await run(Plan(Kind.NAIVE, 3, 60, tmp_path, slot_ms=10, storm_secs=8, rest_secs=10))
     assert result.verdict.double > 0
     assert result.verdict.supply_units != result.verdict.owed_units
+
+
+async def test_a_reader_is_not_content_with_a_node_that_lags(scene: Scene) -> None:
+    """What was final before it looked must be there."""
+    final = scene.cluster.slot("finalized")
+    await scene.chain.call("dev_lag", 5)
+    with pytest.raises(Lags, match=f"not yet {final}"):
+        _ = [slot async for slot, _ in scene.chain.transactions(final)]
+    await scene.chain.call("dev_lag", 0)
+    assert [slot async for slot, _ in scene.chain.transactions(final)]
