@@ -144,14 +144,15 @@ class PatchColumns:
 
 
 class PatchDocument:
-    """Read, check, write: for a patch that touches undeclared fields. A row is the key and the patch."""
+    """Read, check, write: for a patch that touches undeclared fields. A row is the key and the patch.
+
+    Only columns that change are assigned: the indexes of the others are left alone."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        assignments = ", ".join(f"{quoted(name)} = ?" for name in table.columns[1:])
-        held = table.keys.holding("?")
-        self._select = f"SELECT {table.column_list} FROM {table.name} WHERE {held}"  # noqa: S608
-        self._update = f"UPDATE {table.name} SET {assignments} WHERE {held}"  # noqa: S608
+        self._held = table.keys.holding("?")
+        self._select = f"SELECT {table.column_list} FROM {table.name} WHERE {self._held}"  # noqa: S608
+        self._updates: dict[tuple[str, ...], str] = {}
 
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         for key, patch in rows:
@@ -164,19 +165,27 @@ class PatchDocument:
                 raise Conflict(f"no such document of {self._table.collection.name}")
             return
         check_expected(self._table, self._table.document(found[0]), patch.expect)
-        if patch.changes:
-            cursor.execute(self._update, (*self._merged(found[0], patch.changes), key))
+        if changed := self._changed(found[0], patch.changes):
+            cursor.execute(self._update(tuple(changed)), (*changed.values(), key))
 
-    def _merged(self, row: Row, changes: Mapping[str, Any]) -> list[Any]:
-        values = dict(zip(self._table.columns, row, strict=True))
-        rest = decoded_rest(values[DOC_COLUMN])
+    def _changed(self, row: Row, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the columns that hold something else after the patch, in the columns' order."""
+        before = dict(zip(self._table.columns, row, strict=True))
+        rest = decoded_rest(before[DOC_COLUMN])
+        after = dict(before)
         for name, value in changes.items():
             if name in self._table.kinds:
-                values[name] = self._table.value(name, value)
+                after[name] = self._table.value(name, value)
             else:
                 rest[name] = value
-        values[DOC_COLUMN] = encoded_rest(rest)
-        return [values[name] for name in self._table.columns[1:]]
+        after[DOC_COLUMN] = encoded_rest(rest)
+        return {name: value for name, value in after.items() if value != before[name]}
+
+    def _update(self, names: tuple[str, ...]) -> str:
+        if names not in self._updates:
+            assignments = ", ".join(f"{quoted(name)} = ?" for name in names)
+            self._updates[names] = f"UPDATE {self._table.name} SET {assignments} WHERE {self._held}"  # noqa: S608
+        return self._updates[names]
 
 
 class DeleteKeys:
