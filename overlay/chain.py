@@ -76,9 +76,9 @@ class Broadcast:
 class Broadcaster(Protocol):
     """ARC. Both methods raise `Unavailable` when it does not answer or answers with a 5xx or 429."""
 
-    async def broadcast(self, extended: bytes) -> Broadcast:
-        """Send one transaction in Extended Format (BRC-30). A refusal is an answer (`status.refused`,
-        with `detail`), not an exception."""
+    async def broadcast(self, transaction: bytes) -> Broadcast:
+        """Send one transaction in Extended Format (BRC-30), or raw when the network knows what it spends. A
+        refusal is an answer (`status.refused`, with `detail`), not an exception."""
         ...
 
     async def status(self, txid: bytes) -> Broadcast | None:

@@ -22,7 +22,7 @@ from overlay.ground import Ground
 from overlay.hydrate import load_kept, ordered
 from overlay.records import OUTBOX, TRANSACTIONS
 from overlay.transaction import Transaction
-from overlay.wire import to_extended
+from overlay.wire import is_extended, to_extended
 from store.port import Conflict, Delete, Document, Find, Insert, Patch
 
 _LEASE_MS = 60_000
@@ -97,7 +97,7 @@ class Outbox:
             except Conflict:
                 return
             try:
-                await self._broadcast(entry["txid"])
+                await self._broadcast(entry["txid"], again=bool(entry.get("again")))
             except Unavailable as error:
                 await self._put_off(entry, attempts, error)
                 return
@@ -110,11 +110,12 @@ class Outbox:
         again = Patch(OUTBOX, entry["_id"], {"due_ms": self._now_ms() + pause}, must_exist=False)
         await self._store.commit([again])
 
-    async def _broadcast(self, txid: bytes) -> None:
-        """Send a transaction, its unmined ancestors first; nothing when it is mined or gone.
+    async def _broadcast(self, txid: bytes, *, again: bool) -> None:
+        """Send a transaction, its unmined ancestors first; nothing when it is mined or gone. Those that were sent
+        before are not, unless it is all sent `again` because the network lost some of it.
 
-        An ancestor whose own parents are not stored (it was mined when it came, and a reorganisation took its
-        proof) cannot be sent: the network has seen it.
+        One whose own parents are not stored was mined when it came, and a reorganisation took its proof. The
+        network knows what it spends, and is sent it as it is; the network's refusal of that says nothing of it.
         """
         stored = await self._store.get(TRANSACTIONS, txid)
         if stored is None or stored.get("height") is not None:
@@ -124,15 +125,20 @@ class Outbox:
             return
         parsed = {key: Transaction.parse(entry.raw) for key, entry in kept.items()}
         for entry in ordered(kept, [txid]):
-            if entry.bump is not None or (entry.txid in self._sent and entry.txid != txid):
+            if entry.bump is not None or (entry.txid in self._sent and entry.txid != txid and not again):
                 continue
             transaction = parsed[entry.txid]
             if all(spend.source_txid in parsed for spend in transaction.inputs):
                 sources = [parsed[spend.source_txid].outputs[spend.source_index] for spend in transaction.inputs]
                 await self._send(entry.txid, to_extended(transaction, sources))
+            else:
+                await self._send(entry.txid, transaction.raw)
 
-    async def _send(self, txid: bytes, extended: bytes) -> None:
-        status = await self._broadcaster.broadcast(extended)
+    async def _send(self, txid: bytes, sent: bytes) -> None:
+        status = await self._broadcaster.broadcast(sent)
+        if status.status.refused and not is_extended(sent):
+            log.info("a payment was not taken again", txid=txid[::-1].hex(), reason=status.detail)
+            return
         self._measures.events["refused" if status.status.refused else "broadcast"] += 1
         self._sent[txid] = None
         if len(self._sent) > _REMEMBERED:

@@ -235,7 +235,8 @@ class ProofKeeper:
         if len(self._resent_ms) >= _MOST_RESENT:
             self._resent_ms.clear()
         self._resent_ms[txid] = now_ms
-        await self._store.commit([outbox_entry(self._ground.numbers, now_ms, "broadcast", {"txid": txid})])
+        work = {"txid": txid, "again": True}
+        await self._store.commit([outbox_entry(self._ground.numbers, now_ms, "broadcast", work)])
         self._measures.events["resent"] += 1
 
     async def _age(self, document: Document) -> str:

@@ -69,9 +69,9 @@ class DevBroadcaster:
     def __init__(self, chain: DevChain) -> None:
         self._chain = chain
 
-    async def broadcast(self, extended: bytes) -> Broadcast:
+    async def broadcast(self, transaction: bytes) -> Broadcast:
         try:
-            report = await self._chain.submit(extended)
+            report = await self._chain.submit(transaction)
         except Refusal as refusal:
             assert refusal.txid is not None
             return Broadcast(refusal.txid, TxStatus.REJECTED, refusal.message)

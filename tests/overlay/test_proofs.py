@@ -299,7 +299,7 @@ async def test_the_outbox_tries_again_with_longer_pauses(node: Node, chain: Chai
     assert node.engine.outbox is not None
 
     class Down:
-        async def broadcast(self, extended: bytes) -> Broadcast:
+        async def broadcast(self, transaction: bytes) -> Broadcast:
             raise Unavailable("ARC is down")
 
         async def status(self, txid: bytes) -> Broadcast | None:
@@ -356,3 +356,33 @@ async def test_what_stands_on_an_unproven_ancestor_without_parents_is_broadcast(
     status = await chain.dev.status(transaction.txid)
     assert status is not None
     assert status.status is TxStatus.SEEN_ON_NETWORK
+
+
+async def test_a_payment_that_came_without_its_parents_and_is_lost_is_sent_again(
+    node: Node, chain: Chain, clock: Clock
+) -> None:
+    """A reorganisation drops the faucet's payment and what stands on it, twice; who holds them brings them back."""
+    transaction, _ = await chain.issue()
+    (funding,) = transaction.inputs
+    await chain.dev.reorg(1)
+    await chain.dev.mine()
+    await node.headers.sync()
+    chain.proofs[funding.source_txid] = (await chain.dev.status(funding.source_txid)).merkle_path  # type: ignore[union-attr,assignment]
+    await node.submit(transaction)
+    await node.engine.tend()
+    await chain.dev.mine()
+    for _ in range(2):
+        await chain.dev.reorg(2, drop=True)
+        await node.headers.sync()
+        clock.now_ms += 60_000
+        for _ in range(2):  # asked about, and then sent again
+            await node.engine.refresh_proofs()
+            await node.engine.tend()
+        await chain.dev.mine(2)
+        await node.headers.sync()
+        for txid in (funding.source_txid, transaction.txid):
+            status = await chain.dev.status(txid)
+            assert status is not None
+            assert status.status is TxStatus.MINED
+        await node.engine.refresh_proofs()
+    await assert_sound(node)

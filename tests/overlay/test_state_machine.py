@@ -98,8 +98,8 @@ class Listening:
         self._broadcaster = broadcaster
         self.heard: list[Broadcast] = []
 
-    async def broadcast(self, extended: bytes) -> Broadcast:
-        answer = await self._broadcaster.broadcast(extended)
+    async def broadcast(self, transaction: bytes) -> Broadcast:
+        answer = await self._broadcaster.broadcast(transaction)
         self.heard.append(answer)
         return answer
 
