@@ -22,7 +22,7 @@ from overlay.ground import Ground
 from overlay.hydrate import load_kept, ordered
 from overlay.records import OUTBOX, TRANSACTIONS
 from overlay.transaction import Transaction
-from overlay.wire import is_extended, to_extended
+from overlay.wire import to_extended
 from store.port import Conflict, Delete, Document, Find, Insert, Patch
 
 _LEASE_MS = 60_000
@@ -115,7 +115,7 @@ class Outbox:
         before are not, unless it is all sent `again` because the network lost some of it.
 
         One whose own parents are not stored was mined when it came, and a reorganisation took its proof. The
-        network knows what it spends, and is sent it as it is; the network's refusal of that says nothing of it.
+        network knows what it spends, and is sent it as it is; should it not be taken, that says nothing of it.
         """
         stored = await self._store.get(TRANSACTIONS, txid)
         if stored is None or stored.get("height") is not None:
@@ -132,13 +132,19 @@ class Outbox:
                 sources = [parsed[spend.source_txid].outputs[spend.source_index] for spend in transaction.inputs]
                 await self._send(entry.txid, to_extended(transaction, sources))
             else:
-                await self._send(entry.txid, transaction.raw)
+                await self._remind(transaction)
 
-    async def _send(self, txid: bytes, sent: bytes) -> None:
-        status = await self._broadcaster.broadcast(sent)
-        if status.status.refused and not is_extended(sent):
-            log.info("a payment was not taken again", txid=txid[::-1].hex(), reason=status.detail)
-            return
+    async def _remind(self, transaction: Transaction) -> None:
+        try:
+            status = await self._broadcaster.broadcast(transaction.raw)
+        except Unavailable as error:
+            reason = error.message
+        else:
+            reason = status.detail or status.status
+        log.info("sent without what it spends", txid=transaction.txid_hex, reason=reason)
+
+    async def _send(self, txid: bytes, extended: bytes) -> None:
+        status = await self._broadcaster.broadcast(extended)
         self._measures.events["refused" if status.status.refused else "broadcast"] += 1
         self._sent[txid] = None
         if len(self._sent) > _REMEMBERED:

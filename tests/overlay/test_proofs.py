@@ -17,7 +17,7 @@ from overlay.lookup_service import AdmissionMode, Event, OutputProven, SpendMode
 from overlay.records import EVICTIONS, OUTBOX, RAWS, SPENDS, TRANSACTIONS
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction
-from overlay.wire import write_beef
+from overlay.wire import is_extended, write_beef
 from store.port import Delete, Document, Patch, Reader, Write
 from tests.overlay.kit import GC, Chain, Clock, Node
 
@@ -385,4 +385,45 @@ async def test_a_payment_that_came_without_its_parents_and_is_lost_is_sent_again
             assert status is not None
             assert status.status is TxStatus.MINED
         await node.engine.refresh_proofs()
+    await assert_sound(node)
+
+
+async def test_a_payment_that_is_not_taken_again_is_not_evicted_for_it(node: Node, chain: Chain) -> None:
+    """The network answers as ARC does when it does not know what a raw transaction spends, or not at all."""
+    transaction, _ = await chain.issue()
+    (funding,) = transaction.inputs
+    await chain.dev.reorg(1)
+    await chain.dev.mine()
+    await node.headers.sync()
+    chain.proofs[funding.source_txid] = (await chain.dev.status(funding.source_txid)).merkle_path  # type: ignore[union-attr,assignment]
+    await node.submit(transaction)
+    await chain.dev.reorg(1)
+    await node.headers.sync()
+    assert node.engine.outbox is not None
+    up, heard = node.engine.outbox._broadcaster, []
+
+    class Choosy:
+        async def broadcast(self, transaction: bytes) -> Broadcast:
+            if is_extended(transaction):
+                return await up.broadcast(transaction)
+            heard.append(transaction)
+            if len(heard) == 1:
+                return Broadcast(funding.source_txid, TxStatus.REJECTED, "what it spends is not known")
+            raise Unavailable("ARC answers 409 without a judgement")
+
+        async def status(self, txid: bytes) -> Broadcast | None:
+            return await up.status(txid)
+
+        async def close(self) -> None:
+            """Nothing is held."""
+
+    node.engine.outbox._broadcaster = Choosy()
+    await node.engine.tend()
+    await node.engine.outbox._broadcast(transaction.txid, again=True)
+    assert len(heard) == 2
+    assert await node.store.count(OUTBOX) == 0
+    await chain.dev.mine()
+    await node.headers.sync()
+    await node.engine.refresh_proofs()
+    assert await node.live() == {(transaction.txid, 0)}
     await assert_sound(node)
