@@ -16,7 +16,7 @@ from lookup.cursor import encode_cursor
 from lookup.filters import Filters
 from lookup.query import Listing, Sort
 from lookup.records import CERTIFICATES
-from lookup.search import Shown, search
+from lookup.search import Shown, search_unmarked
 from overlay.builder import Coin
 from overlay.outputs import load_outputs
 from overlay.transaction import Output, split_outpoint
@@ -61,7 +61,7 @@ async def shown(reader: Reader, filters: Filters, now_secs: int) -> AsyncIterato
     sort = Sort.OLDEST if "issuance_id" in filters.equals else Sort.EARLIEST_PERIOD
     listing = Listing(filters, sort, _FIRST_PAGE)
     while True:
-        answer = await search(listing, reader, now_secs, _SCAN_BUDGET, with_doubles=False)
+        answer = await search_unmarked(listing, reader, now_secs, _SCAN_BUDGET)
         yield answer.shown
         if answer.end is None:
             return

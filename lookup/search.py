@@ -56,16 +56,19 @@ class Answer:
     end: Position | None
 
 
-async def search(
-    listing: Listing, reader: Reader, now_secs: int, budget: int, *, with_doubles: bool = True
-) -> Answer:
+async def search(listing: Listing, reader: Reader, now_secs: int, budget: int) -> Answer:
     """The page that a listing asks for. When `budget` index entries have been looked at, the answer ends
-    early, maybe empty, with a position to go on from. Doubles cost reads, and not everybody wants to know."""
+    early, maybe empty, with a position to go on from."""
+    answer = await search_unmarked(listing, reader, now_secs, budget)
+    return Answer(await _marked(answer.shown, reader), answer.end)
+
+
+async def search_unmarked(listing: Listing, reader: Reader, now_secs: int, budget: int) -> Answer:
+    """`search` without what it costs to tell of doubles."""
     after = None if listing.cursor is None else decode_cursor(listing.cursor, listing.digest)
     way = plan(await with_devices(listing.filters, reader), listing.sort)
     if not way.walks:
         return Answer([], None)
-    marked = _marked if with_doubles else _unmarked
     found: list[Shown] = []
     scanned = 0
     async for each in rounds(way, reader, after, max(listing.limit + 1, SMALLEST_PAGE), budget):
@@ -73,10 +76,10 @@ async def search(
         scanned += each.scanned
         if len(found) > listing.limit:
             found = found[: listing.limit]
-            return Answer(await marked(found, reader), position_of(found[-1].record, listing.sort))
+            return Answer(found, position_of(found[-1].record, listing.sort))
         if scanned >= budget and not each.is_last:
-            return Answer(await marked(found, reader), position_of(each.records[-1], listing.sort))
-    return Answer(await marked(found, reader), None)
+            return Answer(found, position_of(each.records[-1], listing.sort))
+    return Answer(found, None)
 
 
 async def _matching(records: Sequence[Document], listing: Listing, reader: Reader, now_secs: int) -> list[Shown]:
@@ -91,10 +94,6 @@ async def _matching(records: Sequence[Document], listing: Listing, reader: Reade
     return shown
 
 
-async def _unmarked(found: list[Shown], _reader: Reader) -> list[Shown]:
-    return found
-
-
-async def _marked(found: list[Shown], reader: Reader) -> list[Shown]:
+async def _marked(found: Sequence[Shown], reader: Reader) -> list[Shown]:
     doubles = await doubles_of([each.record for each in found], reader)
     return [Shown(each.record, each.status, each.notices, doubles.get(each.record["_id"], ())) for each in found]

@@ -10,7 +10,7 @@ from config.errors import Unavailable
 from overlay.chain import Broadcast, TxStatus
 from overlay.http_json import JsonService, bearer
 from overlay.transaction import txid_from_hex
-from overlay.wire import is_extended, parse, parse_extended
+from overlay.wire import parse_sent
 
 _CONFLICT: Final = 466
 _NOT_JUDGED: Final = (404, 408, 409)
@@ -41,8 +41,7 @@ class ArcClient:
     async def broadcast(self, transaction: bytes) -> Broadcast:
         """See `Broadcaster.broadcast`. ARC's 46x and other refusals come back as REJECTED, a conflict with
         what is mined as DOUBLE_SPEND_ATTEMPTED; `BadRequest` when these bytes are no transaction."""
-        parsed = parse_extended(transaction)[0] if is_extended(transaction) else parse(transaction)
-        txid = parsed.txid
+        txid = parse_sent(transaction)[0].txid
         reply = await self._service.ask("POST", "/v1/tx", json={"rawTx": transaction.hex()})
         if not isinstance(reply.value, dict) or reply.status in _NOT_JUDGED:
             raise Unavailable(f"ARC answers {reply.status} without a judgement")

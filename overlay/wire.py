@@ -99,6 +99,12 @@ def parse_extended(data: bytes) -> tuple[Transaction, tuple[Output, ...]]:
     return parse(b"".join(plain)), tuple(sources)
 
 
+def parse_sent(data: bytes) -> tuple[Transaction, tuple[Output, ...] | None]:
+    """A transaction as it is broadcast: in Extended Format, with the outputs its inputs are said to spend; or raw,
+    and None. Errors as `parse`."""
+    return parse_extended(data) if is_extended(data) else (parse(data), None)
+
+
 def _read_script(data: bytes, position: int) -> tuple[bytes, int]:
     size, position = read_varint(data, position)
     end = position + size

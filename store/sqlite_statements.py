@@ -152,7 +152,6 @@ class PatchDocument:
         self._table = table
         self._held = table.keys.holding("?")
         self._select = f"SELECT {table.column_list} FROM {table.name} WHERE {self._held}"  # noqa: S608
-        self._updates: dict[tuple[str, ...], str] = {}
 
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         for key, patch in rows:
@@ -166,26 +165,23 @@ class PatchDocument:
             return
         check_expected(self._table, self._table.document(found[0]), patch.expect)
         if changed := self._changed(found[0], patch.changes):
-            cursor.execute(self._update(tuple(changed)), (*changed.values(), key))
+            assignments = ", ".join(f"{quoted(name)} = ?" for name in changed)
+            update = f"UPDATE {self._table.name} SET {assignments} WHERE {self._held}"  # noqa: S608
+            cursor.execute(update, (*changed.values(), key))
 
     def _changed(self, row: Row, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Values of the columns that hold something else after the patch, in the columns' order."""
+        """The columns that hold something else after the patch, with their new values."""
         before = dict(zip(self._table.columns, row, strict=True))
-        rest = decoded_rest(before[DOC_COLUMN])
-        after = dict(before)
+        after: dict[str, Any] = {}
+        rest: Document = {}
         for name, value in changes.items():
             if name in self._table.kinds:
                 after[name] = self._table.value(name, value)
             else:
                 rest[name] = value
-        after[DOC_COLUMN] = encoded_rest(rest)
+        if rest:
+            after[DOC_COLUMN] = encoded_rest(decoded_rest(before[DOC_COLUMN]) | rest)
         return {name: value for name, value in after.items() if value != before[name]}
-
-    def _update(self, names: tuple[str, ...]) -> str:
-        if names not in self._updates:
-            assignments = ", ".join(f"{quoted(name)} = ?" for name in names)
-            self._updates[names] = f"UPDATE {self._table.name} SET {assignments} WHERE {self._held}"  # noqa: S608
-        return self._updates[names]
 
 
 class DeleteKeys:

@@ -11,7 +11,7 @@ from overlay.builder import FINAL_SEQUENCE, fee_for
 from overlay.devchain.report import Refusal
 from overlay.transaction import Output, Transaction
 from overlay.verify import SpendJob, VerifyLimits
-from overlay.wire import is_extended, parse, parse_extended
+from overlay.wire import parse_sent
 
 MISSING_PARENTS: Final = 460
 SCRIPTS: Final = 461
@@ -55,7 +55,7 @@ class Source:
 def read(data: bytes) -> tuple[Transaction, tuple[Output, ...] | None]:
     """A raw or extended transaction, and the outputs it claims to spend when it is extended."""
     try:
-        return parse_extended(data) if is_extended(data) else (parse(data), None)
+        return parse_sent(data)
     except BadRequest as error:
         raise Refusal(_READING.get(error.code, MALFORMED), error.message) from None
 

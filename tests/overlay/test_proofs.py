@@ -339,18 +339,26 @@ async def test_what_a_proven_transaction_descends_from_stays(node: Node, chain: 
     await assert_sound(node)
 
 
-async def test_what_stands_on_an_unproven_ancestor_without_parents_is_broadcast(node: Node, chain: Chain) -> None:
-    """The faucet's payment came with its proof and without what it spends; a reorganisation takes the proof."""
+async def submit_on_a_young_payment(node: Node, chain: Chain) -> tuple[Transaction, bytes]:
+    """An issuance and the txid of the faucet's payment that it stands on, which came with its proof, of the last
+    block, and without what it spends."""
     transaction, _ = await chain.issue()
     (funding,) = transaction.inputs
+    txid = funding.source_txid
     await chain.dev.reorg(1)
     await chain.dev.mine()
     await node.headers.sync()
-    chain.proofs[funding.source_txid] = (await chain.dev.status(funding.source_txid)).merkle_path  # type: ignore[union-attr,assignment]
+    chain.proofs[txid] = (await chain.dev.status(txid)).merkle_path  # type: ignore[union-attr,assignment]
     await node.submit(transaction)
+    return transaction, txid
+
+
+async def test_what_stands_on_an_unproven_ancestor_without_parents_is_broadcast(node: Node, chain: Chain) -> None:
+    """The faucet's payment came with its proof and without what it spends; a reorganisation takes the proof."""
+    transaction, funding_txid = await submit_on_a_young_payment(node, chain)
     await chain.dev.reorg(1)
     await node.headers.sync()
-    assert (await node.store.get(TRANSACTIONS, funding.source_txid) or {}).get("height") is None
+    assert (await node.store.get(TRANSACTIONS, funding_txid) or {}).get("height") is None
     await node.engine.tend()
     assert await node.store.count(OUTBOX) == 0
     status = await chain.dev.status(transaction.txid)
@@ -362,13 +370,7 @@ async def test_a_payment_that_came_without_its_parents_and_is_lost_is_sent_again
     node: Node, chain: Chain, clock: Clock
 ) -> None:
     """A reorganisation drops the faucet's payment and what stands on it, twice; who holds them brings them back."""
-    transaction, _ = await chain.issue()
-    (funding,) = transaction.inputs
-    await chain.dev.reorg(1)
-    await chain.dev.mine()
-    await node.headers.sync()
-    chain.proofs[funding.source_txid] = (await chain.dev.status(funding.source_txid)).merkle_path  # type: ignore[union-attr,assignment]
-    await node.submit(transaction)
+    transaction, funding_txid = await submit_on_a_young_payment(node, chain)
     await node.engine.tend()
     await chain.dev.mine()
     for _ in range(2):
@@ -380,7 +382,7 @@ async def test_a_payment_that_came_without_its_parents_and_is_lost_is_sent_again
             await node.engine.tend()
         await chain.dev.mine(2)
         await node.headers.sync()
-        for txid in (funding.source_txid, transaction.txid):
+        for txid in (funding_txid, transaction.txid):
             status = await chain.dev.status(txid)
             assert status is not None
             assert status.status is TxStatus.MINED
@@ -390,13 +392,7 @@ async def test_a_payment_that_came_without_its_parents_and_is_lost_is_sent_again
 
 async def test_a_payment_that_is_not_taken_again_is_not_evicted_for_it(node: Node, chain: Chain) -> None:
     """The network answers as ARC does when it does not know what a raw transaction spends, or not at all."""
-    transaction, _ = await chain.issue()
-    (funding,) = transaction.inputs
-    await chain.dev.reorg(1)
-    await chain.dev.mine()
-    await node.headers.sync()
-    chain.proofs[funding.source_txid] = (await chain.dev.status(funding.source_txid)).merkle_path  # type: ignore[union-attr,assignment]
-    await node.submit(transaction)
+    transaction, funding_txid = await submit_on_a_young_payment(node, chain)
     await chain.dev.reorg(1)
     await node.headers.sync()
     assert node.engine.outbox is not None
@@ -408,7 +404,7 @@ async def test_a_payment_that_is_not_taken_again_is_not_evicted_for_it(node: Nod
                 return await up.broadcast(transaction)
             heard.append(transaction)
             if len(heard) == 1:
-                return Broadcast(funding.source_txid, TxStatus.REJECTED, "what it spends is not known")
+                return Broadcast(funding_txid, TxStatus.REJECTED, "what it spends is not known")
             raise Unavailable("ARC answers 409 without a judgement")
 
         async def status(self, txid: bytes) -> Broadcast | None:
