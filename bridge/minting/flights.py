@@ -6,69 +6,30 @@ The store is the truth. What is here saves reading it over again, and is thrown 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
-from solders.signature import Signature
-
-from bridge.records import ATTEMPTS, READINGS, AttemptState, ReadingState
+from bridge.in_flight import InFlight, stored_fields
+from bridge.records import ATTEMPTS, READINGS, ReadingState
 from store.pages import pages
 from store.port import Document, Find, Reader
 
-_FIRST_PAUSE_MS: Final = 1_000
-_LONGEST_PAUSE_MS: Final = 16_000
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class Flight(InFlight):
+    """One open attempt. `rows` are its readings' documents, in the order of their mints."""
 
-@dataclass(slots=True, eq=False)
-class Flight:
-    """One open attempt. `rows` are its readings' documents, in the order of their mints; `slot` where it was last
-    seen, None while it is not; `refusal` what preflight said of it last, None when it was taken."""
-
-    signature: Signature
-    raw: bytes
-    keys: tuple[bytes, ...]
     rows: list[Document]
-    last_valid_block_height: int
-    state: AttemptState
-    open_ms: int
-    sends: int = 0
-    slot: int | None = None
-    refusal: Any = None
-    is_confirmed: bool = False
     batch: str | None = None
-    next_send_ms: int = 0
-    _pause_ms: int = field(default=_FIRST_PAUSE_MS)
 
     @classmethod
     def stored(cls, document: Document, rows: Sequence[Document]) -> Flight:
         """The flight of an open attempt, with those of its readings that still wait for it."""
         return cls(
-            Signature.from_bytes(document["_id"]),
-            document["raw"],
-            tuple(document["readings"]),
-            [row for row in rows if waits_for(row, document["_id"])],
-            document["last_valid_block_height"],
-            AttemptState(document["state"]),
-            document["open_ms"],
-            document["sends"],
-            document["slot"],
-            document["error"],
+            keys=tuple(document["readings"]),
+            rows=[row for row in rows if waits_for(row, document["_id"])],
+            **stored_fields(document),
         )
-
-    @property
-    def key(self) -> bytes:
-        return bytes(self.signature)
-
-    def sent(self, now_ms: int) -> None:
-        """Count a send, and put off the next one."""
-        self.sends += 1
-        self.next_send_ms = now_ms + self._pause_ms
-        self._pause_ms = min(self._pause_ms * 2, _LONGEST_PAUSE_MS)
-
-    def vanished(self) -> None:
-        """It was seen and is no longer: its fork is gone. It is sent again at once."""
-        self.slot, self.state, self.is_confirmed = None, AttemptState.SENT, False
-        self.next_send_ms, self._pause_ms = 0, _FIRST_PAUSE_MS
 
 
 def waits_for(row: Document, signature: bytes) -> bool:

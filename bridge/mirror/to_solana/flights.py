@@ -6,11 +6,10 @@ The store is the truth. What is here saves reading it over again, and is read an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-from solders.signature import Signature
-
+from bridge.in_flight import InFlight, stored_fields
 from bridge.mirror.message import Message, load_messages
 from bridge.mirror.records import RELEASES
 from bridge.mirror.states import ON_ITS_WAY
@@ -19,67 +18,26 @@ from overlay.clock import NowMs
 from store.pages import pages
 from store.port import Document, Find, Insert, Patch, Reader, Write
 
-_FIRST_PAUSE_MS: Final = 1_000
-_LONGEST_PAUSE_MS: Final = 16_000
 _RELOAD_MS: Final = 5_000
 """How often the store is asked for releases of other workers; there are some after the lease went over."""
 
 
-@dataclass(slots=True, eq=False)
-class Flight:
+@dataclass(slots=True, eq=False, kw_only=True)
+class Flight(InFlight):
     """One open release. `keys` are the ids of its messages in the order of their payments, `messages` those of them
-    that still wait for it; `slot` is where it was last seen, None while it is not; `refusal` is what preflight said
-    of it last, None when it was taken; `is_disputed` once a witness told of another end."""
+    that still wait for it; `is_disputed` once a witness told of another end."""
 
-    signature: Signature
-    raw: bytes
-    keys: tuple[bytes, ...]
     messages: list[Message]
-    last_valid_block_height: int
-    state: AttemptState
-    open_ms: int
-    sends: int = 0
-    slot: int | None = None
-    refusal: Any = None
-    is_confirmed: bool = False
     is_disputed: bool = False
-    next_send_ms: int = 0
-    _pause_ms: int = field(default=_FIRST_PAUSE_MS)
 
     @classmethod
     def stored(cls, row: Document, messages: Sequence[Message]) -> Flight:
         """The flight of an open release, with those of its messages that still wait for it."""
         return cls(
-            Signature.from_bytes(row["_id"]),
-            row["raw"],
-            tuple(row["messages"]),
-            [each for each in messages if waits_for(each, row["_id"])],
-            row["last_valid_block_height"],
-            AttemptState(row["state"]),
-            row["open_ms"],
-            row["sends"],
-            row["slot"],
-            row["error"],
+            keys=tuple(row["messages"]),
+            messages=[each for each in messages if waits_for(each, row["_id"])],
+            **stored_fields(row),
         )
-
-    @property
-    def key(self) -> bytes:
-        return bytes(self.signature)
-
-    def sent(self, now_ms: int) -> None:
-        """Count a send, and put off the next one."""
-        self.sends += 1
-        self.next_send_ms = now_ms + self._pause_ms
-        self._pause_ms = min(self._pause_ms * 2, _LONGEST_PAUSE_MS)
-
-    def is_to_be_sent(self, now_ms: int) -> bool:
-        """Whether it is time to send it again; also after the clock went back."""
-        return not 0 < self.next_send_ms - now_ms <= _LONGEST_PAUSE_MS
-
-    def vanished(self) -> None:
-        """It was seen and is no longer: its fork is gone. It is sent again at once."""
-        self.slot, self.state, self.is_confirmed = None, AttemptState.SENT, False
-        self.next_send_ms, self._pause_ms = 0, _FIRST_PAUSE_MS
 
     # As it is written
 
