@@ -196,7 +196,7 @@ class Settling:
         late = [
             flight
             for flight in flights
-            if height <= flight.last_valid_block_height and now_ms >= flight.next_send_ms
+            if height <= flight.last_valid_block_height and flight.is_to_be_sent(now_ms)
         ]
         if late:
             await self._sending.send(late)
