@@ -37,6 +37,7 @@ async def test_its_three_terminals_agree_to_the_base_unit(launch: Any, tmp_path:
     assert first == "TOKENIZATION_POLLING_INTERVAL_SECS=5 make serve\n"
     simulated, handed_in, balance = [line.replace(NODE, running.url) for line in others]
 
+    await _connected(running)
     households = asyncio.create_task(shell(_here(simulated) + f" --url {running.url}", folder))
     meter, reading = answers(await shell(_here(handed_in), folder))
     assert meter["status"] == "verified"
@@ -72,6 +73,13 @@ def test_the_commands_that_it_lists_are_there() -> None:
     listed = set(re.findall(r"^metawatt ([\w-]+)", README, re.MULTILINE))
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     assert {"serve", "doctor", "check", "reindex", "solana", "simulate", "solana-replay"} <= listed <= known
+
+
+async def _connected(running: Any) -> None:
+    """A node creates its mint at its first start, and is done before a newcomer has pasted two programs."""
+    async with asyncio.timeout(60):
+        while (await running.get("/api/token")).status != 200:
+            await asyncio.sleep(0.05)
 
 
 def _here(lines: str) -> str:
