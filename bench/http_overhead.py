@@ -61,6 +61,7 @@ def ours() -> Server:
             started_ms=0,
             dev_chain=None,
             health_checks=(),
+            solana=None,
         )
     )
 

@@ -41,7 +41,7 @@ from overlay.records import ENGINE_COLLECTIONS, OUTPUTS, RAWS, SPENDS, TRANSACTI
 from store.port import Absent, Document, Insert, Write
 from store.sqlite import SqliteStore
 from store.sqlite_connection import connect
-from store.sqlite_group import Group
+from store.sqlite_group import Group, Outcome
 from store.sqlite_schema import apply_schema
 from store.sqlite_statements import SqlStep, Statements
 from topics.certificates import read_script
@@ -161,16 +161,22 @@ class Meter:
             begun = time.thread_time()
             steps = self.steps(batch)
             made = time.thread_time()
-            assert not any(self._group.commit(steps))
+            assert not any(self._commit(steps))
             self.steps_secs += made - begun
             self.commit_secs += time.thread_time() - made
+
+    def _commit(self, steps: Sequence[Sequence[SqlStep]]) -> list[Outcome]:
+        self._group.begin()
+        outcomes = self._group.apply(steps)
+        self._group.flush()
+        return outcomes
 
     def calls(self, commits: Sequence[Sequence[Write]]) -> tuple[float, float, float]:
         """Python calls a submission to make the steps and to commit them, and SQL statements a group."""
         making, committing, statements = cProfile.Profile(), cProfile.Profile(), list[str]()
         steps = making.runcall(self.steps, commits)
         self._connection.set_trace_callback(statements.append)
-        committing.runcall(lambda: [self._group.commit(batch) for batch in self.batches(steps)])
+        committing.runcall(lambda: [self._commit(batch) for batch in self.batches(steps)])
         self._connection.set_trace_callback(None)
         made, committed = (pstats.Stats(each).total_calls for each in (making, committing))  # type: ignore[attr-defined]
         return made / len(commits), committed / len(commits), len(statements) / (len(commits) / self._batch)

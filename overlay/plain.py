@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from overlay import pushdrop
-from overlay.keys import CURVE_ORDER, is_public_key, verify
+from overlay.keys import CURVE_ORDER, verify
 from overlay.sdk import hash160
 from overlay.sighash import ALL_FORKID, Sighasher
 from overlay.transaction import Output
@@ -34,17 +34,18 @@ def is_plainly_signed(hasher: Sighasher, index: int, unlocking: bytes, source: O
 
 
 def _key_of(script: bytes, rest: bytes) -> bytes | None:
-    """The key that must have signed; None when the script is of neither form, or not written the shortest way.
-    `rest` is what follows the signature in the unlocking script."""
+    """The 33 bytes of the key that must have signed, which nothing verifies under when they are no point of the
+    curve; None when the script is of neither form, or not written the shortest way. `rest` is what follows the
+    signature in the unlocking script."""
     if len(script) == _P2PKH_BYTES:
         key = rest[1:]
-        if len(key) != _KEY_BYTES or rest[0] != _KEY_BYTES or not is_public_key(key):
+        if len(key) != _KEY_BYTES or rest[0] != _KEY_BYTES:
             return None
         return key if script == b"\x76\xa9\x14" + hash160(key) + b"\x88\xac" else None
     found = None if rest else pushdrop.decode(script)
     if found is None or pushdrop.lock(found.locking_key, found.fields) != script:
         return None
-    return found.locking_key if is_public_key(found.locking_key) else None
+    return found.locking_key
 
 
 def _is_strict(der: bytes) -> bool:

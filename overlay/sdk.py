@@ -8,7 +8,9 @@ shadowed; whoever needs the Python side calls `load_sdk`, which takes that entry
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -58,6 +60,26 @@ def hash256(data: bytes) -> bytes:
 
 def hash160(data: bytes) -> bytes:
     """RIPEMD-160 of SHA-256."""
-    from Cryptodome.Hash import RIPEMD160  # noqa: PLC0415 - OpenSSL 3 no longer has it by default
+    return _ripemd160(sha256(data).digest())
 
-    return RIPEMD160.new(sha256(data).digest()).digest()
+
+def _ripemd160_of_openssl(data: bytes) -> bytes:
+    return hashlib.new("ripemd160", data, usedforsecurity=False).digest()
+
+
+def _ripemd160_of_cryptodome(data: bytes) -> bytes:
+    from Cryptodome.Hash import RIPEMD160  # noqa: PLC0415 - only OpenSSL 3.0.0 to 3.0.6 are without it
+
+    return RIPEMD160.new(data).digest()
+
+
+def _chosen_ripemd160() -> Callable[[bytes], bytes]:
+    """OpenSSL's, four times as fast, where it has it."""
+    try:
+        _ripemd160_of_openssl(b"")
+    except ValueError:  # pragma: no cover - depends on the platform
+        return _ripemd160_of_cryptodome
+    return _ripemd160_of_openssl
+
+
+_ripemd160 = _chosen_ripemd160()

@@ -11,6 +11,7 @@ from overlay.transaction import Output, Transaction
 from overlay.wire import serialize_output, serialize_outputs, write_script
 
 _NOTHING: Final = bytes(32)
+_BASE_BITS: Final = 0x1F
 
 
 class Sighash(IntFlag):
@@ -24,6 +25,9 @@ class Sighash(IntFlag):
 
 
 ALL_FORKID: Final = int(Sighash.ALL | Sighash.FORKID)
+# As plain numbers: what a flag answers is a flag, made anew each time.
+_ALL, _NONE, _SINGLE = int(Sighash.ALL), int(Sighash.NONE), int(Sighash.SINGLE)
+_FORKID, _ANYONE_CAN_PAY = int(Sighash.FORKID), int(Sighash.ANYONE_CAN_PAY)
 
 
 class Sighasher:
@@ -46,21 +50,21 @@ class Sighasher:
 
     def _outputs_hash(self, index: int, base: int) -> bytes:
         outputs = self._transaction.outputs
-        if base == Sighash.SINGLE:
+        if base == _SINGLE:
             return hash256(serialize_output(outputs[index])) if index < len(outputs) else _NOTHING
-        return _NOTHING if base == Sighash.NONE else self._outputs
+        return _NOTHING if base == _NONE else self._outputs
 
     def preimage(self, index: int, source: Output, flags: int = ALL_FORKID) -> bytes:
         """What is signed for an input that spends `source`; ValueError without FORKID."""
-        if not flags & Sighash.FORKID:
+        if not flags & _FORKID:
             raise ValueError("signatures here are with FORKID")
         transaction, spent = self._transaction, self._transaction.inputs[index]
-        alone, base = flags & Sighash.ANYONE_CAN_PAY, flags & 0x1F
+        alone, base = flags & _ANYONE_CAN_PAY, flags & _BASE_BITS
         return b"".join(
             (
                 transaction.version.to_bytes(4, "little"),
                 _NOTHING if alone else self._prevouts,
-                self._sequences if not alone and base == Sighash.ALL else _NOTHING,
+                self._sequences if not alone and base == _ALL else _NOTHING,
                 spent.outpoint,
                 write_script(source.script),
                 source.satoshis.to_bytes(8, "little"),

@@ -1,8 +1,8 @@
 """The embedded driver of the storage port: one SQLite file in WAL mode.
 
-A few documents by key are read on the event loop. A writer thread commits what waits with one flush; a reader
-thread answers larger reads and pages, merged; a second one answers long reads, so that these hold nobody up.
-Several processes may open the same file.
+A few documents by key are read, and small commits applied, on the event loop; what waits shares one flush, which a
+writer thread does. A reader thread answers larger reads and pages, merged; a second one answers long reads, so that
+these hold nobody up. Several processes may open the same file.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class SqliteStore:
     that share one flush.
 
     A few documents by key are read on the event loop itself: that takes some ten microseconds, and a thread
-    would take longer to be told. Everything else has threads: one that writes, one that copies the log, two that
-    read.
+    would take longer to be told. Small commits are applied there too (`sqlite_writer`). Everything else has
+    threads: one that writes and flushes, one that copies the log, two that read.
     """
 
     def __init__(self, path: Path | str, *, cache_mib: int = 64, flush_max_writes: int = 4096) -> None:
@@ -103,9 +103,13 @@ class SqliteStore:
         """See the port."""
         threads, self._threads = self._threads, None
         if threads is not None:
-            self._hand_over(threads.writer)
-            self._answer_asked(threads)
-            await asyncio.shield(asyncio.to_thread(threads.close))
+            await asyncio.shield(self._closed(threads))
+
+    async def _closed(self, threads: _Threads) -> None:
+        self._hand_over(threads.writer)
+        self._answer_asked(threads)
+        await threads.writer.drain()
+        await asyncio.to_thread(threads.close)
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """See the port. Once called, the writes go through (or not) even if the caller is cancelled."""

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeAlias
+from contextlib import contextmanager, suppress
+from time import monotonic, sleep
+from typing import Final, TypeAlias
 
 from config.errors import BadRequest, MetawattError
 from store.grouping import batches
-from store.port import Conflict
+from store.port import Conflict, StoreUnavailable
 from store.sqlite_statements import SqlStep
 
 Outcome: TypeAlias = MetawattError | None
+
+LOCKED: Final = "the database is locked by another program"
+_PRIMARY_CODE: Final = 0xFF
+_LOCKED_SECS: Final = 0.01
 
 
 @contextmanager
@@ -29,31 +34,49 @@ def refusals_reported() -> Iterator[None]:
 
 
 class Group:
-    """Applies commits on one connection, in one transaction."""
+    """Applies commits on one connection, in one transaction: `begin`, `apply`, `flush`, or `undo`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
+        self._cursor.execute("PRAGMA busy_timeout = 0").fetchall()
 
-    def commit(self, commits: Sequence[Sequence[SqlStep]]) -> list[Outcome]:
-        """What became of each commit: None, or why it was left out. Raises sqlite3.Error as it is."""
-        try:
-            self._cursor.execute("BEGIN IMMEDIATE")
-            outcomes = self._outcomes(commits)
+    def begin(self, patience_secs: float = 0.0) -> bool:
+        """Begin a transaction; False when another program has the file locked all that time."""
+        deadline = monotonic() + patience_secs
+        while True:
+            try:
+                self._cursor.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    raise
+                if monotonic() >= deadline:
+                    return False
+                sleep(_LOCKED_SECS)
+            else:
+                return True
+
+    def flush(self) -> None:
+        """Commit the transaction, if there is one still."""
+        if self._connection.in_transaction:
             self._cursor.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._cursor.execute("ROLLBACK")
-            raise
-        return outcomes
 
-    def _outcomes(self, commits: Sequence[Sequence[SqlStep]]) -> list[Outcome]:
+    def undo(self) -> None:
+        """Leave nothing of the transaction, whatever happened to it."""
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):
+                self._cursor.execute("ROLLBACK")
+
+    def apply(self, commits: Sequence[Sequence[SqlStep]]) -> list[Outcome]:
+        """Apply commits in the transaction: None for each, or why it was left out. What SQLite raises is not
+        caught, and leaves the transaction to be undone."""
         try:
             self._run(commits)
         except MetawattError as error:
             # A savepoint costs two statements; a group that fails whole can do without one.
             self._cursor.execute("ROLLBACK")
-            self._cursor.execute("BEGIN IMMEDIATE")
+            if not self.begin():
+                raise StoreUnavailable(LOCKED) from error
             return self._apart(commits, error)
         return [None] * len(commits)
 

@@ -9,7 +9,7 @@ system releases both when a process ends, however it ends. SQLite's own lock sti
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, LOCK_UN, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
 from types import TracebackType
 
@@ -24,21 +24,47 @@ class Turn:
         self._next = _opened(path.with_name(path.name + "-next"))
         self._turn = _opened(path.with_name(path.name + "-turn"))
 
-    def __enter__(self) -> None:
+    def take(self) -> None:
+        """Take the turn. Blocks until the others have had theirs."""
         flock(self._next, LOCK_EX)
         try:
             flock(self._turn, LOCK_EX)
         finally:
             flock(self._next, LOCK_UN)
 
+    def taken(self) -> bool:
+        """Take the turn if nobody has it or waits for it; whether it was taken."""
+        return _locked(self._next) and self._taken_as_next()
+
+    def _taken_as_next(self) -> bool:
+        try:
+            return _locked(self._turn)
+        finally:
+            flock(self._next, LOCK_UN)
+
+    def give(self) -> None:
+        """Give the turn away."""
+        flock(self._turn, LOCK_UN)
+
+    def __enter__(self) -> None:
+        self.take()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        flock(self._turn, LOCK_UN)
+        self.give()
 
     def close(self) -> None:
         os.close(self._next)
         os.close(self._turn)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _opened(path: Path) -> int:

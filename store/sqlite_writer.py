@@ -1,30 +1,42 @@
-"""The writer: one thread, one connection, one flush for all commits that wait."""
+"""The writer: commits that wait share one transaction and one flush.
+
+A group is applied on the event loop when it is small, since what costs there is the interpreter, of which there is
+one: a thread would ask for it anew at every statement, and be kept waiting each time. What blocks, a turn that
+another process has and the flush, has a thread, and so have groups that would hold up the loop.
+"""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from asyncio import AbstractEventLoop, Future
+from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections import deque
-from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from config.errors import Internal
 from store.port import StoreUnavailable
 from store.sqlite_checkpoint import Checkpointer
-from store.sqlite_connection import faults_reported
-from store.sqlite_group import Group, Outcome
+from store.sqlite_connection import BUSY_TIMEOUT_SECS, faults_reported
+from store.sqlite_group import LOCKED, Group, Outcome
 from store.sqlite_statements import SqlStep
 from store.sqlite_turn import Turn
 
 _logger = logging.getLogger(__name__)
 
-_LINGER_SECS = 0.002
+_LINGER_SECS: Final = 0.002
+_SMALL_WRITES: Final = 512
+"""Writes that are applied on the event loop: a few milliseconds."""
+_SLOW_SECS: Final = 0.02
+"""A small group that took longer read from a disk; the next ones wait for theirs in the thread."""
+_SPARED_SECS: Final = 1.0
 
 Settled: TypeAlias = list[tuple["Future[Any]", Any]]
+T = TypeVar("T")
 
 
 class Commit(NamedTuple):
@@ -48,7 +60,8 @@ def settle(settled: Settled) -> None:
 class Writer:
     """Takes commits in the order in which they are put, and tells each of its outcome.
 
-    A commit that was put is applied even if its caller stops waiting.
+    A commit that was put is applied even if its caller stops waiting. One group is under way at a time: the event
+    loop has the connection until it hands the group to the thread, and again when the thread is done with it.
     """
 
     def __init__(
@@ -65,35 +78,123 @@ class Writer:
         self._group = Group(connection)
         self._loop = loop
         self._flush_max_writes = flush_max_writes
-        self._queue: SimpleQueue[Sequence[Commit] | None] = SimpleQueue()
         self._held: deque[Commit] = deque()
+        self._is_busy = False
         self._expected = 1
+        self._lingering: TimerHandle | None = None
+        self._spared_until = 0.0
+        self._idle: Future[None] | None = None
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
 
     def start(self) -> None:
         self._checkpointer.start()
         self._thread.start()
 
-    def put(self, commits: Sequence[Commit]) -> None:
-        self._queue.put(commits)
+    async def drain(self) -> None:
+        """Return when everything that was put is settled."""
+        while self._is_busy or self._held:
+            self._idle = self._loop.create_future()
+            await self._idle
 
     def close(self) -> None:
-        """Apply what was put, then end. Blocks."""
-        self._queue.put(None)
+        """End; nothing may be under way. Blocks."""
+        self._tasks.put(None)
         self._thread.join()
         self._checkpointer.close()
         self._connection.close()
         self._turn.close()
 
+    # On the event loop
+
+    def put(self, commits: Sequence[Commit]) -> None:
+        """Have these carried out."""
+        self._held.extend(commits)
+        self._look()
+
+    def _look(self) -> None:
+        """Begin, when nothing is under way.
+
+        A flush costs much the same however many share it, and those who were told of the last one are about to
+        come again: as many are waited for, for a little while. One client alone never waits.
+        """
+        if self._is_busy or not self._held:
+            return
+        if len(self._held) >= self._expected:
+            self._begin()
+        elif self._lingering is None:
+            self._lingering = self._loop.call_later(_LINGER_SECS, self._begin)
+
+    def _begin(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        self._is_busy = True
+        if self._turn.taken():
+            self._apply()
+        else:
+            self._tasks.put(self._await_turn)
+
+    def _apply(self) -> None:
+        """It is this store's turn, and what waits by now shares it."""
+        group = self._gathered()
+        outcomes = self._applied(group) if self._is_quick(group) else None
+        self._tasks.put(partial(self._finish, group, outcomes))
+
+    def _gathered(self) -> list[Commit]:
+        """What waits, up to the bound of a flush."""
+        group = [self._held.popleft()]
+        writes = len(group[0].steps)
+        while self._held and (writes := writes + len(self._held[0].steps)) <= self._flush_max_writes:
+            group.append(self._held.popleft())
+        return group
+
+    def _is_quick(self, group: Sequence[Commit]) -> bool:
+        return _writes(group) <= _SMALL_WRITES and monotonic() >= self._spared_until
+
+    def _applied(self, group: Sequence[Commit]) -> Sequence[Outcome] | None:
+        """What became of each commit; None when another program has the file locked."""
+        started = monotonic()
+        outcomes = self._guarded(group, lambda: self._outcomes(group) if self._group.begin() else None)
+        if monotonic() - started > _SLOW_SECS:
+            self._spared_until = started + _SPARED_SECS
+        return outcomes
+
+    def _finished(self, settled: Settled) -> None:
+        self._is_busy = False
+        self._expected = len(settled)
+        settle(settled)
+        self._look()
+        if self._idle is not None and not (self._is_busy or self._held):
+            self._idle.set_result(None)
+            self._idle = None
+
+    # In the thread
+
     def _run(self) -> None:
-        while self._await_group():
-            with self._turn:
-                group = self._gather()
-                outcomes = self._apply([commit.steps for commit in group])
-                settled = [(commit.done, outcome) for commit, outcome in zip(group, outcomes, strict=True)]
-                self._loop.call_soon_threadsafe(settle, settled)
-                self._checkpoint(sum(len(commit.steps) for commit in group))
-            self._expected = len(group)
+        while (task := self._tasks.get()) is not None:
+            task()
+
+    def _await_turn(self) -> None:
+        self._turn.take()
+        self._loop.call_soon_threadsafe(self._apply)
+
+    def _finish(self, group: Sequence[Commit], outcomes: Sequence[Outcome] | None) -> None:
+        """Flush the group, applying it first when that is not done yet, and give the turn away."""
+        settled = list(zip([commit.done for commit in group], self._flushed(group, outcomes), strict=True))
+        self._checkpoint(_writes(group))
+        self._turn.give()
+        self._loop.call_soon_threadsafe(self._finished, settled)
+
+    def _flushed(self, group: Sequence[Commit], outcomes: Sequence[Outcome] | None) -> Sequence[Outcome]:
+        def work() -> Sequence[Outcome]:
+            if outcomes is None and not self._group.begin(BUSY_TIMEOUT_SECS):
+                raise StoreUnavailable(LOCKED)
+            found = self._outcomes(group) if outcomes is None else outcomes
+            self._group.flush()
+            return found
+
+        return self._guarded(group, work)
 
     def _checkpoint(self, writes: int) -> None:
         try:
@@ -102,49 +203,24 @@ class Writer:
             # The commits stand: their pages are in the log, and stay there until a checkpoint succeeds.
             _logger.warning("a checkpoint failed: %s", error)
 
-    def _await_group(self) -> bool:
-        """Return when there is something to commit; False when the writer is to end.
+    # In either
 
-        A flush costs much the same however many share it, and those who were told of the last one are about to
-        come again: as many are waited for, for a little while. One client alone never waits.
-        """
-        if not self._held and not self._take(None):
-            return False
-        deadline = monotonic() + _LINGER_SECS
-        while len(self._held) < self._expected and (left := deadline - monotonic()) > 0:
-            if not self._take(left):
-                break
-        return True
+    def _outcomes(self, group: Sequence[Commit]) -> Sequence[Outcome]:
+        return self._group.apply([commit.steps for commit in group])
 
-    def _gather(self) -> list[Commit]:
-        """What waits by now, up to the bound of a flush."""
-        while not self._queue.empty():
-            if not self._take(0):
-                break
-        group = [self._held.popleft()]
-        writes = len(group[0].steps)
-        while self._held and (writes := writes + len(self._held[0].steps)) <= self._flush_max_writes:
-            group.append(self._held.popleft())
-        return group
-
-    def _take(self, timeout_secs: float | None) -> bool:
-        """Hold what was put next; False when nothing came in time, or when the writer is to end."""
-        try:
-            commits = self._queue.get(timeout=timeout_secs)
-        except Empty:
-            return False
-        if commits is None:
-            if self._held:
-                self._queue.put(None)
-            return False
-        self._held.extend(commits)
-        return True
-
-    def _apply(self, commits: Sequence[Sequence[SqlStep]]) -> Sequence[Outcome]:
+    def _guarded(self, group: Sequence[Commit], work: Callable[[], T]) -> T | Sequence[Outcome]:
+        """The work's outcomes; when it fails as a whole, nothing is left of it, and each commit is told."""
         try:
             with faults_reported():
-                return self._group.commit(commits)
+                return work()
         except StoreUnavailable as error:
-            return [StoreUnavailable(error.message) for _ in commits]
-        except Exception as error:  # the thread must live, and its callers must hear of it
-            return [Internal(f"a commit failed: {error!r}") for _ in commits]
+            message = error.message
+            failed: list[Outcome] = [StoreUnavailable(message) for _ in group]
+        except Exception as error:  # the writer must live on, and its callers must hear of it
+            failed = [Internal(f"a commit failed: {error!r}") for _ in group]
+        self._group.undo()
+        return failed
+
+
+def _writes(group: Sequence[Commit]) -> int:
+    return sum(len(commit.steps) for commit in group)

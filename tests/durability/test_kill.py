@@ -8,7 +8,7 @@ import pytest
 
 from bench.kill_loop import kill_again_and_again
 
-KILLS = 10
+KILLS = 25
 
 
 @pytest.mark.timeout(300)

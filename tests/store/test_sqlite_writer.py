@@ -1,0 +1,165 @@
+"""Where the embedded driver writes: on the event loop what is small, in a thread what blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+
+from store import sqlite_writer
+from store.port import Conflict, Insert, StoreUnavailable
+from store.sqlite import SqliteStore
+from store.sqlite_group import Group
+from store.sqlite_turn import Turn
+from tests.store.conftest import COLLECTIONS, THINGS, key
+
+LOOP, THREAD = "MainThread", "store-writer"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, cache_mib=2)
+    await store.open(COLLECTIONS)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def applied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """By which thread groups were applied, and of how many commits they were."""
+    seen: list[tuple[str, int]] = []
+    apply = Group.apply
+
+    def watched(self: Group, commits: Sequence[Any]) -> list[Any]:
+        seen.append((threading.current_thread().name, len(commits)))
+        return apply(self, commits)
+
+    monkeypatch.setattr(Group, "apply", watched)
+    return seen
+
+
+def inserts(first: int, count: int = 1) -> list[Insert]:
+    return [Insert(THINGS, {"_id": key(n)}) for n in range(first, first + count)]
+
+
+@pytest.mark.parametrize(("writes", "where"), [(1, LOOP), (512, LOOP), (513, THREAD)])
+async def test_small_groups_are_applied_on_the_loop(
+    store: SqliteStore, applied: list[tuple[str, int]], writes: int, where: str
+) -> None:
+    await store.commit(inserts(0, writes))
+    assert applied == [(where, 1)]
+    assert await store.count(THINGS) == writes
+
+
+async def test_the_loop_is_spared_a_slow_disk_for_a_while(
+    store: SqliteStore, applied: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "_SLOW_SECS", 0.0)
+    await store.commit(inserts(0))
+    await store.commit(inserts(1))
+    monkeypatch.setattr(sqlite_writer, "_SLOW_SECS", 60.0)
+    await asyncio.sleep(sqlite_writer._SPARED_SECS)
+    await store.commit(inserts(2))
+    assert [where for where, _ in applied] == [LOOP, THREAD, LOOP]
+
+
+async def test_what_waits_for_a_turn_shares_it_and_holds_nobody_up(
+    store: SqliteStore, path: Path, applied: list[tuple[str, int]]
+) -> None:
+    other = Turn(path)
+    other.take()
+    first = asyncio.ensure_future(store.commit(inserts(0)))
+    await asyncio.sleep(0.05)
+    second = asyncio.ensure_future(store.commit(inserts(1)))
+    assert await store.get(THINGS, key(0)) is None
+    assert not first.done()
+    other.give()
+    await asyncio.gather(first, second)
+    other.close()
+    assert applied == [(LOOP, 2)]
+
+
+async def test_a_lock_of_another_program_is_waited_for_in_the_thread(
+    store: SqliteStore, path: Path, applied: list[tuple[str, int]]
+) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    commit = asyncio.ensure_future(store.commit(inserts(0)))
+    await asyncio.sleep(0.05)
+    assert await store.get(THINGS, key(0)) is None
+    other.execute("ROLLBACK")
+    other.close()
+    await commit
+    assert applied == [(THREAD, 1)]
+
+
+async def test_a_lock_that_stays_is_told(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "BUSY_TIMEOUT_SECS", 0.05)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match="locked by another program"):
+        await store.commit(inserts(0))
+    other.execute("ROLLBACK")
+    other.close()
+    await store.commit(inserts(0))
+
+
+async def test_a_lock_lost_between_two_tries_leaves_nothing(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group with a conflict begins anew; here another program is faster."""
+    await store.commit(inserts(0))
+    begin, begun = Group.begin, list[None]()
+
+    def once(self: Group, patience_secs: float = 0.0) -> bool:
+        begun.append(None)
+        return len(begun) == 1 and begin(self, patience_secs)
+
+    monkeypatch.setattr(Group, "begin", once)
+    results = await asyncio.gather(*(store.commit(inserts(n)) for n in (0, 1)), return_exceptions=True)
+    assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
+    monkeypatch.undo()
+    assert await store.count(THINGS) == 1
+    with pytest.raises(Conflict):
+        await store.commit(inserts(0))
+    await store.commit(inserts(1))
+
+
+async def test_a_store_that_closes_carries_out_what_was_asked(path: Path) -> None:
+    store = SqliteStore(path, flush_max_writes=2)
+    await store.open(COLLECTIONS)
+    commits = [asyncio.ensure_future(store.commit(inserts(n))) for n in range(9)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert all(commit.done() for commit in commits)
+    await store.open(COLLECTIONS)
+    assert await store.count(THINGS) == 9
+    await store.close()
+
+
+def test_a_turn_is_nobodys_or_somebodys(path: Path) -> None:
+    """Who waits comes before who has just written."""
+    one, two, three = (Turn(path) for _ in range(3))
+    assert one.taken()
+    assert not two.taken()
+    waiting = threading.Thread(target=two.take)
+    waiting.start()
+    sleep(0.1)
+    one.give()
+    assert not one.taken()
+    waiting.join()
+    two.give()
+    assert three.taken()
+    for turn in (one, two, three):
+        turn.close()
