@@ -28,7 +28,8 @@ from store.sqlite_turn import Turn
 
 _logger = logging.getLogger(__name__)
 
-_LINGER_SECS: Final = 0.002
+_LINGER_GROUPS: Final = 2.0
+_MOST_LINGER_SECS: Final = 0.02
 _SMALL_WRITES: Final = 512
 """Writes that are applied on the event loop: a few milliseconds."""
 _SLOW_SECS: Final = 0.02
@@ -81,6 +82,8 @@ class Writer:
         self._held: deque[Commit] = deque()
         self._is_busy = False
         self._expected = 1
+        self._linger_secs = 0.0
+        self._begun = 0.0
         self._lingering: TimerHandle | None = None
         self._spared_until = 0.0
         self._idle: Future[None] | None = None
@@ -115,21 +118,22 @@ class Writer:
     def _look(self) -> None:
         """Begin, when nothing is under way.
 
-        A flush costs much the same however many share it, and those who were told of the last one are about to
-        come again: as many are waited for, for a little while. One client alone never waits.
+        A group costs much the same however many share it, and those who were told of the last one are about to
+        come again: as many are waited for, for as long as two such groups take. One client alone never waits.
         """
         if self._is_busy or not self._held:
             return
         if len(self._held) >= self._expected:
             self._begin()
         elif self._lingering is None:
-            self._lingering = self._loop.call_later(_LINGER_SECS, self._begin)
+            self._lingering = self._loop.call_later(self._linger_secs, self._begin)
 
     def _begin(self) -> None:
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
         self._is_busy = True
+        self._begun = monotonic()
         if self._turn.taken():
             self._apply()
         else:
@@ -163,6 +167,7 @@ class Writer:
     def _finished(self, settled: Settled) -> None:
         self._is_busy = False
         self._expected = len(settled)
+        self._linger_secs = min(_LINGER_GROUPS * (monotonic() - self._begun), _MOST_LINGER_SECS)
         settle(settled)
         self._look()
         if self._idle is not None and not (self._is_busy or self._held):

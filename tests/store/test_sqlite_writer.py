@@ -74,6 +74,22 @@ async def test_the_loop_is_spared_a_slow_disk_for_a_while(
     assert [where for where, _ in applied] == [LOOP, THREAD, LOOP]
 
 
+async def test_a_group_waits_a_little_for_as_many_as_the_last_one_had(
+    store: SqliteStore, applied: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "_LINGER_GROUPS", 1e6)
+    monkeypatch.setattr(sqlite_writer, "_MOST_LINGER_SECS", 0.5)
+    await asyncio.gather(*(store.commit(inserts(n)) for n in range(3)))
+    late = []
+    for n in range(3, 6):
+        late.append(asyncio.ensure_future(store.commit(inserts(n))))
+        await asyncio.sleep(0.02)
+    await asyncio.gather(*late)
+    await store.commit(inserts(6))
+    await store.commit(inserts(7))
+    assert [commits for _, commits in applied] == [3, 3, 1, 1]
+
+
 async def test_what_waits_for_a_turn_shares_it_and_holds_nobody_up(
     store: SqliteStore, path: Path, applied: list[tuple[str, int]]
 ) -> None:
