@@ -36,17 +36,24 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 @pytest.fixture
-def applied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """By which thread groups were applied, and of how many commits they were."""
+def applied(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """By which thread the store's groups were applied, and of how many commits they were."""
     seen: list[tuple[str, int]] = []
-    apply = Group.apply
+    group = group_of(store)
+    apply = group.apply
 
-    def watched(self: Group, commits: Sequence[Any]) -> list[Any]:
+    def watched(commits: Sequence[Any]) -> list[Any]:
         seen.append((threading.current_thread().name, len(commits)))
-        return apply(self, commits)
+        return apply(commits)
 
-    monkeypatch.setattr(Group, "apply", watched)
+    monkeypatch.setattr(group, "apply", watched)
     return seen
+
+
+def group_of(store: SqliteStore) -> Group:
+    """This store's: there may be others in the process."""
+    assert store._threads is not None
+    return store._threads.writer._group
 
 
 def inserts(first: int, count: int = 1) -> list[Insert]:
@@ -136,13 +143,14 @@ async def test_a_lock_lost_between_two_tries_leaves_nothing(
 ) -> None:
     """A group with a conflict begins anew; here another program is faster."""
     await store.commit(inserts(0))
-    begin, begun = Group.begin, list[None]()
+    group, begun = group_of(store), list[None]()
+    begin = group.begin
 
-    def once(self: Group, patience_secs: float = 0.0) -> bool:
+    def once(patience_secs: float = 0.0) -> bool:
         begun.append(None)
-        return len(begun) == 1 and begin(self, patience_secs)
+        return len(begun) == 1 and begin(patience_secs)
 
-    monkeypatch.setattr(Group, "begin", once)
+    monkeypatch.setattr(group, "begin", once)
     results = await asyncio.gather(*(store.commit(inserts(n)) for n in (0, 1)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
     monkeypatch.undo()
