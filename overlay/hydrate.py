@@ -104,9 +104,9 @@ def _beef_v2(entries: Sequence[Kept]) -> Iterator[bytes]:
         yield (b"\x00" if entry.bump is None else b"\x01" + write_varint(paths[entry.bump])) + entry.raw
 
 
-async def load_kept(reader: Reader, txids: Iterable[bytes], *, whole: bool = True) -> dict[bytes, Kept]:
-    """These transactions and their ancestry down to mined ones. Txids that are not stored are left out, and,
-    when `whole`, so is whatever would need them."""
+async def load_kept(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, Kept]:
+    """These transactions and their ancestry down to mined ones. Txids that are not stored are left out, and so is
+    whatever would need them."""
     kept: dict[bytes, Kept] = {}
     wanted = set(txids)
     while wanted:
@@ -118,7 +118,7 @@ async def load_kept(reader: Reader, txids: Iterable[bytes], *, whole: bool = Tru
         found = await load_stored(reader, wanted)
         kept.update((txid, _kept(txid, raw, document.get("bump"))) for txid, (document, raw) in found.items())
         wanted = {parent for txid in found for parent in kept[txid].parents if parent not in kept}
-    return _complete(kept) if whole else kept
+    return _complete(kept)
 
 
 def _kept(txid: bytes, raw: bytes, bump: bytes | None) -> Kept:

@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
 import structlog
@@ -19,8 +20,8 @@ from config.errors import MetawattError, Unavailable
 from overlay.chain import Broadcast, Broadcaster
 from overlay.clock import Sequence as Numbers
 from overlay.ground import Ground
-from overlay.hydrate import load_kept, ordered
-from overlay.records import OUTBOX, TRANSACTIONS
+from overlay.outputs import load_outputs
+from overlay.records import OUTBOX, TRANSACTIONS, load_raws
 from overlay.transaction import Transaction
 from overlay.wire import to_extended
 from store.port import Conflict, Delete, Document, Find, Insert, Patch
@@ -117,22 +118,28 @@ class Outbox:
         One whose own parents are not stored was mined when it came, and a reorganisation took its proof. The
         network knows what it spends, and is sent it as it is; should it not be taken, that says nothing of it.
         """
-        stored = await self._store.get(TRANSACTIONS, txid)
-        if stored is None or stored.get("height") is not None:
-            return
-        kept = await load_kept(self._store, [txid], whole=False)
-        if txid not in kept:
-            return
-        parsed = {key: Transaction.parse(entry.raw) for key, entry in kept.items()}
-        for entry in ordered(kept, [txid]):
-            if entry.bump is not None or (entry.txid in self._sent and entry.txid != txid and not again):
-                continue
-            transaction = parsed[entry.txid]
-            if all(spend.source_txid in parsed for spend in transaction.inputs):
-                sources = [parsed[spend.source_txid].outputs[spend.source_index] for spend in transaction.inputs]
-                await self._send(entry.txid, to_extended(transaction, sources))
+        for transaction in await self._unsent(txid, again=again):
+            spent = [spend.outpoint for spend in transaction.inputs]
+            sources = await load_outputs(self._store, spent)
+            if all(each in sources for each in spent):
+                await self._send(transaction.txid, to_extended(transaction, [sources[each] for each in spent]))
             else:
                 await self._remind(transaction)
+
+    async def _unsent(self, txid: bytes, *, again: bool) -> list[Transaction]:
+        """What is to be sent, parents first; mined ancestors are not even read."""
+        unmined: dict[bytes, Transaction] = {}
+        level = {txid}
+        while level:
+            stored = await self._store.get_many(TRANSACTIONS, list(level))
+            waiting = [document["_id"] for document in stored.values() if document.get("height") is None]
+            raws = await load_raws(self._store, waiting)
+            unmined.update((key, Transaction.parse(raw)) for key, raw in raws.items())
+            level = {spend.source_txid for key in raws for spend in unmined[key].inputs} - unmined.keys()
+            if not again:
+                level -= self._sent.keys()
+        parents = {key: {spend.source_txid for spend in each.inputs} for key, each in unmined.items()}
+        return [unmined[key] for key in TopologicalSorter(parents).static_order() if key in unmined]
 
     async def _remind(self, transaction: Transaction) -> None:
         try:

@@ -142,7 +142,7 @@ async def evicted(mirror: BsvMirror, messages: list[Message]) -> bytes:
 
 
 async def beef_of(mirror: BsvMirror, txid: bytes) -> bytes:
-    entries = ordered(await load_kept(mirror.store, [txid], whole=True), [txid])
+    entries = ordered(await load_kept(mirror.store, [txid]), [txid])
     return write_beef([(Transaction.parse(each.raw), each.bump) for each in entries])
 
 
