@@ -9,7 +9,7 @@ import pytest
 from certificates import successor
 from config.errors import BadRequest, ErrorCode, NotFound, Unavailable
 from lookup.audit import check_partitions
-from overlay.builder import coins_of
+from overlay.builder import P2pkhSigner, TransactionBuilder, coins_of, p2pkh_lock
 from overlay.chain import Broadcast, TxStatus
 from overlay.envelope import Envelope, parse_envelope
 from overlay.invariants import check_invariants
@@ -17,7 +17,7 @@ from overlay.lookup_service import AdmissionMode, Event, OutputProven, SpendMode
 from overlay.records import EVICTIONS, OUTBOX, RAWS, SPENDS, TRANSACTIONS
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction
-from overlay.wire import is_extended, write_beef
+from overlay.wire import is_extended, parse_sent, write_beef
 from store.port import Delete, Document, Patch, Reader, Write
 from tests.overlay.kit import GC, Chain, Clock, Node
 
@@ -423,3 +423,41 @@ async def test_a_payment_that_is_not_taken_again_is_not_evicted_for_it(node: Nod
     await node.engine.refresh_proofs()
     assert await node.live() == {(transaction.txid, 0)}
     await assert_sound(node)
+
+
+async def test_parents_are_sent_first_and_what_was_sent_or_is_mined_is_not(node: Node, chain: Chain) -> None:
+    """A payment, another that spends it, and an issuance that spends both of them."""
+    lock, funding = p2pkh_lock(chain.owner.public), await chain.fund()
+    builder = TransactionBuilder().spend(funding, P2pkhSigner(chain.owner))
+    first = builder.pay(3_000, lock).pay(3_000, lock).change_to(lock).build()
+    second = TransactionBuilder().spend(coins_of(first)[0], P2pkhSigner(chain.owner)).change_to(lock).build()
+    chain.known |= {each.txid: each for each in (first, second)}
+    _, tokens = await chain.issue(funding=coins_of(second)[0])
+    third = chain.spend([coins_of(second)[0], coins_of(first)[1]], tokens)
+    assert node.engine.outbox is not None
+    up, heard = node.engine.outbox._broadcaster, list[bytes]()
+
+    class Listening:
+        async def broadcast(self, transaction: bytes) -> Broadcast:
+            heard.append(parse_sent(transaction)[0].txid)
+            return await up.broadcast(transaction)
+
+        async def status(self, txid: bytes) -> Broadcast | None:
+            return await up.status(txid)
+
+        async def close(self) -> None:
+            """Nothing is held."""
+
+    node.engine.outbox._broadcaster = Listening()
+    await node.submit(third)
+    await node.engine.tend()
+    assert heard == [first.txid, second.txid, third.txid]
+    await node.engine.outbox._broadcast(third.txid, again=False)
+    assert heard[3:] == [third.txid]
+    await node.engine.outbox._broadcast(third.txid, again=True)
+    assert heard[4:] == [first.txid, second.txid, third.txid]
+    await chain.dev.mine()
+    await node.headers.sync()
+    await node.engine.refresh_proofs()
+    await node.engine.outbox._broadcast(third.txid, again=True)
+    assert heard[7:] == []
