@@ -61,7 +61,7 @@ class OutputList:
 
 
 def ordered(kept: Mapping[bytes, Kept], roots: Iterable[bytes]) -> list[Kept]:
-    """The roots and all that they descend from, parents first, each once; what is not kept is passed over."""
+    """The roots and all that they descend from, parents first, each once."""
     order: list[Kept] = []
     done: set[bytes] = set()
     for root in roots:
@@ -74,7 +74,7 @@ def ordered(kept: Mapping[bytes, Kept], roots: Iterable[bytes]) -> list[Kept]:
             elif txid not in done:
                 done.add(txid)
                 stack.append((txid, True))
-                stack.extend((parent, False) for parent in entry.parents if parent not in done and parent in kept)
+                stack.extend((parent, False) for parent in entry.parents if parent not in done)
     return order
 
 

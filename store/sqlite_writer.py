@@ -219,8 +219,7 @@ class Writer:
             with faults_reported():
                 return work()
         except StoreUnavailable as error:
-            message = error.message
-            failed: list[Outcome] = [StoreUnavailable(message) for _ in group]
+            failed: list[Outcome] = [StoreUnavailable(error.message) for _ in group]
         except Exception as error:  # the writer must live on, and its callers must hear of it
             failed = [Internal(f"a commit failed: {error!r}") for _ in group]
         self._group.undo()
