@@ -19,7 +19,7 @@ from overlay.steak import TopicResult
 from overlay.transaction import Transaction
 from overlay.wire import is_extended, parse_sent, write_beef
 from store.port import Delete, Document, Patch, Reader, Write
-from tests.overlay.kit import GC, Chain, Clock, Node
+from tests.overlay.kit import GC, Chain, Clock, DevBroadcaster, Node
 
 REORG_LIMIT = 10
 
@@ -396,24 +396,18 @@ async def test_a_payment_that_is_not_taken_again_is_not_evicted_for_it(node: Nod
     await chain.dev.reorg(1)
     await node.headers.sync()
     assert node.engine.outbox is not None
-    up, heard = node.engine.outbox._broadcaster, []
+    heard = []
 
-    class Choosy:
+    class Choosy(DevBroadcaster):
         async def broadcast(self, transaction: bytes) -> Broadcast:
             if is_extended(transaction):
-                return await up.broadcast(transaction)
+                return await super().broadcast(transaction)
             heard.append(transaction)
             if len(heard) == 1:
                 return Broadcast(funding_txid, TxStatus.REJECTED, "what it spends is not known")
             raise Unavailable("ARC answers 409 without a judgement")
 
-        async def status(self, txid: bytes) -> Broadcast | None:
-            return await up.status(txid)
-
-        async def close(self) -> None:
-            """Nothing is held."""
-
-    node.engine.outbox._broadcaster = Choosy()
+    node.engine.outbox._broadcaster = Choosy(chain.dev)
     await node.engine.tend()
     await node.engine.outbox._broadcast(transaction.txid, again=True)
     assert len(heard) == 2
@@ -435,20 +429,14 @@ async def test_parents_are_sent_first_and_what_was_sent_or_is_mined_is_not(node:
     _, tokens = await chain.issue(funding=coins_of(second)[0])
     third = chain.spend([coins_of(second)[0], coins_of(first)[1]], tokens)
     assert node.engine.outbox is not None
-    up, heard = node.engine.outbox._broadcaster, list[bytes]()
+    heard = list[bytes]()
 
-    class Listening:
+    class Listening(DevBroadcaster):
         async def broadcast(self, transaction: bytes) -> Broadcast:
             heard.append(parse_sent(transaction)[0].txid)
-            return await up.broadcast(transaction)
+            return await super().broadcast(transaction)
 
-        async def status(self, txid: bytes) -> Broadcast | None:
-            return await up.status(txid)
-
-        async def close(self) -> None:
-            """Nothing is held."""
-
-    node.engine.outbox._broadcaster = Listening()
+    node.engine.outbox._broadcaster = Listening(chain.dev)
     await node.submit(third)
     await node.engine.tend()
     assert heard == [first.txid, second.txid, third.txid]

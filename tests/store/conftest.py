@@ -117,3 +117,18 @@ async def stores(make_store: MakeStore) -> AsyncIterator[Callable]:
 async def store(stores: Callable) -> Store:
     """One open store."""
     return await stores()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the embedded store's file is."""
+    return tmp_path / "node.db"
+
+
+@pytest.fixture
+async def sqlite(path: Path) -> AsyncIterator[SqliteStore]:
+    """One open embedded store, for what is particular to it."""
+    store = SqliteStore(path, cache_mib=2)
+    await store.open(COLLECTIONS)
+    yield store
+    await store.close()

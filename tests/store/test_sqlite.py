@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import resource
 import sqlite3
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,19 +41,6 @@ PLANNED = [
 ]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "node.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path, cache_mib=2)
-    await store.open(COLLECTIONS)
-    yield store
-    await store.close()
-
-
 def plan(path: Path, sql: str, values: list) -> list[str]:
     connection = sqlite3.connect(path)
     try:
@@ -68,7 +54,7 @@ def plan(path: Path, sql: str, values: list) -> list[str]:
     ("collection", "keys"), [(THINGS, "keys.number USING PRIMARY KEY"), (APART, "apart USING INDEX apart._id")]
 )
 async def test_every_page_is_read_along_its_index(
-    store: SqliteStore, path: Path, descending: bool, collection: Collection, keys: str
+    sqlite: SqliteStore, path: Path, descending: bool, collection: Collection, keys: str
 ) -> None:
     table, name = Table(collection, number=1), collection.name
     for planned in PLANNED:
@@ -85,7 +71,7 @@ async def test_every_page_is_read_along_its_index(
 
 
 @pytest.mark.parametrize("collection", [MARKS, HEADERS])
-async def test_walks_along_clustered_keys_need_no_sort(store: SqliteStore, path: Path, collection) -> None:
+async def test_walks_along_clustered_keys_need_no_sort(sqlite: SqliteStore, path: Path, collection) -> None:
     one = 5 if collection is HEADERS else b"x"
     table = Table(collection)
     for find in (Find(), Find(descending=True), Find(lower=one, upper=one), Find(after=(one,))):
@@ -99,7 +85,7 @@ async def test_walks_along_clustered_keys_need_no_sort(store: SqliteStore, path:
     assert step.startswith("SEARCH") and step.count("=?") == 1 and ">?" in step
 
 
-async def test_a_count_reads_the_index_only(store: SqliteStore, path: Path) -> None:
+async def test_a_count_reads_the_index_only(sqlite: SqliteStore, path: Path) -> None:
     find = Find("by_region", {"region": "de"}, lower=1)
     covered, values = covering(Table(THINGS), find, is_counted=True)
     (step,) = plan(path, f"SELECT COUNT(*){covered}", values)
@@ -114,7 +100,7 @@ async def test_a_count_reads_the_index_only(store: SqliteStore, path: Path) -> N
     ],
 )
 async def test_patches_of_a_group_search_by_key(
-    store: SqliteStore, path: Path, collection: Collection, found: list[str]
+    sqlite: SqliteStore, path: Path, collection: Collection, found: list[str]
 ) -> None:
     condition = Table(collection, number=1).keys.matching("t", "v.column1")
     sql = (
@@ -126,24 +112,24 @@ async def test_patches_of_a_group_search_by_key(
     assert not any(step.startswith(("SCAN t", "SCAN keys")) for step in steps)
 
 
-async def test_a_database_of_a_newer_release(store: SqliteStore, path: Path) -> None:
-    await store.commit([Insert(THINGS, {"_id": key(1)})])
-    await store.close()
+async def test_a_database_of_a_newer_release(sqlite: SqliteStore, path: Path) -> None:
+    await sqlite.commit([Insert(THINGS, {"_id": key(1)})])
+    await sqlite.close()
     connection = sqlite3.connect(path)
     connection.execute("UPDATE meta SET value = 7 WHERE name = 'version'")
     connection.commit()
-    await store.open(COLLECTIONS)  # newer, but says that this release may still use it
-    assert await store.count(THINGS) == 1
-    await store.close()
+    await sqlite.open(COLLECTIONS)  # newer, but says that this release may still use it
+    assert await sqlite.count(THINGS) == 1
+    await sqlite.close()
     connection.execute("UPDATE meta SET value = 7 WHERE name = 'compatible'")
     connection.commit()
     connection.close()
     with pytest.raises(StoreTooNew) as caught:
-        await store.open(COLLECTIONS)
+        await sqlite.open(COLLECTIONS)
     assert caught.value.code is ErrorCode.STORAGE_TOO_NEW
 
 
-async def test_a_field_declared_as_another_kind(store: SqliteStore, path: Path) -> None:
+async def test_a_field_declared_as_another_kind(sqlite: SqliteStore, path: Path) -> None:
     other = SqliteStore(path)
     with pytest.raises(Internal, match=r"things\.height"):
         await other.open([replace(THINGS, fields={**THINGS.fields, "height": "text"})])
@@ -157,22 +143,22 @@ async def test_what_is_not_a_database(path: Path) -> None:
         await SqliteStore(path.parent / "nowhere" / "node.db").open(COLLECTIONS)
 
 
-async def test_a_disk_that_is_full_and_then_is_not(store: SqliteStore) -> None:
-    await store.commit([Insert(THINGS, {"_id": key(0)})])
+async def test_a_disk_that_is_full_and_then_is_not(sqlite: SqliteStore) -> None:
+    await sqlite.commit([Insert(THINGS, {"_id": key(0)})])
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, unlimited[1]))
     try:
-        commits = [store.commit([Insert(THINGS, {"_id": key(n), "blob": bytes(100_000)})]) for n in range(1, 40)]
+        commits = [sqlite.commit([Insert(THINGS, {"_id": key(n), "blob": bytes(100_000)})]) for n in range(1, 40)]
         results = await asyncio.gather(*commits, return_exceptions=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert {type(result) for result in results} <= {type(None), StoreUnavailable}
     assert any(isinstance(result, StoreUnavailable) for result in results)
-    stored = await store.get_many(THINGS, [key(n) for n in range(1, 40)])
+    stored = await sqlite.get_many(THINGS, [key(n) for n in range(1, 40)])
     assert set(stored) == {key(n) for n, result in enumerate(results, 1) if result is None}
-    await store.commit([Insert(THINGS, {"_id": key(n), "blob": bytes(100_000)}) for n in range(100, 110)])
-    assert await store.count(THINGS) == len(stored) + 11
-    assert await store.check() == []
+    await sqlite.commit([Insert(THINGS, {"_id": key(n), "blob": bytes(100_000)}) for n in range(100, 110)])
+    assert await sqlite.count(THINGS) == len(stored) + 11
+    assert await sqlite.check() == []
 
 
 async def test_a_group_is_bounded(path: Path) -> None:
@@ -188,21 +174,21 @@ async def test_a_group_is_bounded(path: Path) -> None:
     await store.close()
 
 
-async def test_commits_far_beyond_the_variables_of_a_statement(store: SqliteStore) -> None:
-    await store.commit([Insert(THINGS, {"_id": key(n), "amount": n}) for n in range(5000)])
-    await store.commit([Patch(THINGS, key(n), {"height": n}, {"amount": n}) for n in range(5000)])
+async def test_commits_far_beyond_the_variables_of_a_statement(sqlite: SqliteStore) -> None:
+    await sqlite.commit([Insert(THINGS, {"_id": key(n), "amount": n}) for n in range(5000)])
+    await sqlite.commit([Patch(THINGS, key(n), {"height": n}, {"amount": n}) for n in range(5000)])
     with pytest.raises(Conflict) as caught:
-        await store.commit([Patch(THINGS, key(n), {"height": 0}, {"amount": n % 4999}) for n in range(5000)])
+        await sqlite.commit([Patch(THINGS, key(n), {"height": 0}, {"amount": n % 4999}) for n in range(5000)])
     assert caught.value.write_index == 4999
-    page = await store.find(THINGS, Find("by_height", limit=5000))
+    page = await sqlite.find(THINGS, Find("by_height", limit=5000))
     assert [document["amount"] for document in page.documents] == list(range(5000))
 
 
-async def test_a_long_read_holds_up_no_point_read(store: SqliteStore) -> None:
+async def test_a_long_read_holds_up_no_point_read(sqlite: SqliteStore) -> None:
     for start in range(0, 60_000, 20_000):
-        await store.commit([Insert(THINGS, {"_id": key(n), "amount": n}) for n in range(start, start + 20_000)])
-    long = asyncio.ensure_future(store.aggregate(THINGS, Find(), ["amount"], "amount"))
+        await sqlite.commit([Insert(THINGS, {"_id": key(n), "amount": n}) for n in range(start, start + 20_000)])
+    long = asyncio.ensure_future(sqlite.aggregate(THINGS, Find(), ["amount"], "amount"))
     await asyncio.sleep(0)
-    assert await store.get(THINGS, key(59_999)) is not None
+    assert await sqlite.get(THINGS, key(59_999)) is not None
     assert not long.done()
     assert len(await long) == 60_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -23,23 +23,10 @@ LOOP, THREAD = "MainThread", "store-writer"
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "node.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path, cache_mib=2)
-    await store.open(COLLECTIONS)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def applied(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """By which thread the store's groups were applied, and of how many commits they were."""
+def applied(sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """By which thread the sqlite's groups were applied, and of how many commits they were."""
     seen: list[tuple[str, int]] = []
-    group = group_of(store)
+    group = group_of(sqlite)
     apply = group.apply
 
     def watched(commits: Sequence[Any]) -> list[Any]:
@@ -50,10 +37,10 @@ def applied(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[tuple[s
     return seen
 
 
-def group_of(store: SqliteStore) -> Group:
-    """This store's: there may be others in the process."""
-    assert store._threads is not None
-    return store._threads.writer._group
+def group_of(sqlite: SqliteStore) -> Group:
+    """This sqlite's: there may be others in the process."""
+    assert sqlite._threads is not None
+    return sqlite._threads.writer._group
 
 
 def inserts(first: int, count: int = 1) -> list[Insert]:
@@ -62,50 +49,50 @@ def inserts(first: int, count: int = 1) -> list[Insert]:
 
 @pytest.mark.parametrize(("writes", "where"), [(1, LOOP), (512, LOOP), (513, THREAD)])
 async def test_small_groups_are_applied_on_the_loop(
-    store: SqliteStore, applied: list[tuple[str, int]], writes: int, where: str
+    sqlite: SqliteStore, applied: list[tuple[str, int]], writes: int, where: str
 ) -> None:
-    await store.commit(inserts(0, writes))
+    await sqlite.commit(inserts(0, writes))
     assert applied == [(where, 1)]
-    assert await store.count(THINGS) == writes
+    assert await sqlite.count(THINGS) == writes
 
 
 async def test_the_loop_is_spared_a_slow_disk_for_a_while(
-    store: SqliteStore, applied: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    sqlite: SqliteStore, applied: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_writer, "_SLOW_SECS", 0.0)
-    await store.commit(inserts(0))
-    await store.commit(inserts(1))
+    await sqlite.commit(inserts(0))
+    await sqlite.commit(inserts(1))
     monkeypatch.setattr(sqlite_writer, "_SLOW_SECS", 60.0)
     await asyncio.sleep(sqlite_writer._SPARED_SECS)
-    await store.commit(inserts(2))
+    await sqlite.commit(inserts(2))
     assert [where for where, _ in applied] == [LOOP, THREAD, LOOP]
 
 
 async def test_a_group_waits_a_little_for_as_many_as_the_last_one_had(
-    store: SqliteStore, applied: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    sqlite: SqliteStore, applied: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_writer, "_LINGER_GROUPS", 1e6)
     monkeypatch.setattr(sqlite_writer, "_MOST_LINGER_SECS", 0.5)
-    await asyncio.gather(*(store.commit(inserts(n)) for n in range(3)))
+    await asyncio.gather(*(sqlite.commit(inserts(n)) for n in range(3)))
     late = []
     for n in range(3, 6):
-        late.append(asyncio.ensure_future(store.commit(inserts(n))))
+        late.append(asyncio.ensure_future(sqlite.commit(inserts(n))))
         await asyncio.sleep(0.02)
     await asyncio.gather(*late)
-    await store.commit(inserts(6))
-    await store.commit(inserts(7))
+    await sqlite.commit(inserts(6))
+    await sqlite.commit(inserts(7))
     assert [commits for _, commits in applied] == [3, 3, 1, 1]
 
 
 async def test_what_waits_for_a_turn_shares_it_and_holds_nobody_up(
-    store: SqliteStore, path: Path, applied: list[tuple[str, int]]
+    sqlite: SqliteStore, path: Path, applied: list[tuple[str, int]]
 ) -> None:
     other = Turn(path)
     other.take()
-    first = asyncio.ensure_future(store.commit(inserts(0)))
+    first = asyncio.ensure_future(sqlite.commit(inserts(0)))
     await asyncio.sleep(0.05)
-    second = asyncio.ensure_future(store.commit(inserts(1)))
-    assert await store.get(THINGS, key(0)) is None
+    second = asyncio.ensure_future(sqlite.commit(inserts(1)))
+    assert await sqlite.get(THINGS, key(0)) is None
     assert not first.done()
     other.give()
     await asyncio.gather(first, second)
@@ -114,36 +101,36 @@ async def test_what_waits_for_a_turn_shares_it_and_holds_nobody_up(
 
 
 async def test_a_lock_of_another_program_is_waited_for_in_the_thread(
-    store: SqliteStore, path: Path, applied: list[tuple[str, int]]
+    sqlite: SqliteStore, path: Path, applied: list[tuple[str, int]]
 ) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    commit = asyncio.ensure_future(store.commit(inserts(0)))
+    commit = asyncio.ensure_future(sqlite.commit(inserts(0)))
     await asyncio.sleep(0.05)
-    assert await store.get(THINGS, key(0)) is None
+    assert await sqlite.get(THINGS, key(0)) is None
     other.execute("ROLLBACK")
     other.close()
     await commit
     assert applied == [(THREAD, 1)]
 
 
-async def test_a_lock_that_stays_is_told(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lock_that_stays_is_told(sqlite: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_writer, "BUSY_TIMEOUT_SECS", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="locked by another program"):
-        await store.commit(inserts(0))
+        await sqlite.commit(inserts(0))
     other.execute("ROLLBACK")
     other.close()
-    await store.commit(inserts(0))
+    await sqlite.commit(inserts(0))
 
 
 async def test_a_lock_lost_between_two_tries_leaves_nothing(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group with a conflict begins anew; here another program is faster."""
-    await store.commit(inserts(0))
-    group, begun = group_of(store), list[None]()
+    await sqlite.commit(inserts(0))
+    group, begun = group_of(sqlite), list[None]()
     begin = group.begin
 
     def once(patience_secs: float = 0.0) -> bool:
@@ -151,13 +138,13 @@ async def test_a_lock_lost_between_two_tries_leaves_nothing(
         return len(begun) == 1 and begin(patience_secs)
 
     monkeypatch.setattr(group, "begin", once)
-    results = await asyncio.gather(*(store.commit(inserts(n)) for n in (0, 1)), return_exceptions=True)
+    results = await asyncio.gather(*(sqlite.commit(inserts(n)) for n in (0, 1)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
     monkeypatch.undo()
-    assert await store.count(THINGS) == 1
+    assert await sqlite.count(THINGS) == 1
     with pytest.raises(Conflict):
-        await store.commit(inserts(0))
-    await store.commit(inserts(1))
+        await sqlite.commit(inserts(0))
+    await sqlite.commit(inserts(1))
 
 
 async def test_a_store_that_closes_carries_out_what_was_asked(path: Path) -> None:
