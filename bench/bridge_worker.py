@@ -38,7 +38,7 @@ from bridge.mirror.states import State
 from config.load import load_settings
 from config.logging import configure_logging
 from overlay.arc import ArcClient
-from overlay.records import RAWS, load_raws
+from overlay.records import RAWS, TRANSACTIONS, load_raws
 from overlay.transaction import Transaction, split_outpoint
 from overlay.wire import to_extended
 from store.port import Insert, Patch, Put, Write
@@ -122,7 +122,9 @@ class Sender:
 
 
 def _is_raw(write: Write, txids: set[bytes]) -> TypeGuard[Insert | Put]:
-    return isinstance(write, Insert | Put) and write.collection is RAWS and write.document["_id"] in txids
+    if not isinstance(write, Insert | Put) or write.collection not in (RAWS, TRANSACTIONS):
+        return False
+    return write.document["_id"] in txids and "raw" in write.document
 
 
 def _states(writes: Sequence[Write]) -> frozenset[State]:

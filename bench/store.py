@@ -37,7 +37,7 @@ from certificates.token import Token
 from lookup.recorder import issuance_writes
 from lookup.records import CERTIFICATES, HOUR_SECS, certificate_record
 from lookup.records import COLLECTIONS as LOOKUP_COLLECTIONS
-from overlay.records import ENGINE_COLLECTIONS, OUTPUTS, RAWS, SPENDS, TRANSACTIONS
+from overlay.records import ENGINE_COLLECTIONS, OUTPUTS, SPENDS, TRANSACTIONS
 from store.port import Absent, Document, Insert, Write
 from store.sqlite import SqliteStore
 from store.sqlite_connection import connect
@@ -91,10 +91,8 @@ class Submissions:
         receipt = {"outputsToAdmit": [0], "coinsToRetain": [], "coinsRemoved": []}
         judged = {"pending_ms": 10**12 + number, "seq": number + 1, "receipts": {"tm_metawatt_gc": receipt}}
         return [
-            Insert(TRANSACTIONS, {"_id": parent, "size": len(raw), "rev": 0, **mined}, keep=True),
-            Insert(RAWS, {"_id": parent, "raw": raw}, keep=True),
-            Insert(TRANSACTIONS, {"_id": child, "size": len(own), "rev": 0, **judged}),
-            Insert(RAWS, {"_id": child, "raw": own}, keep=True),
+            Insert(TRANSACTIONS, {"_id": parent, "size": len(raw), "rev": 0, "raw": raw, **mined}, keep=True),
+            Insert(TRANSACTIONS, {"_id": child, "size": len(own), "rev": 0, "raw": own, **judged}),
         ]
 
     def _records(self, number: int, certificate: bytes) -> list[Write]:

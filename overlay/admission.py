@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from config.errors import BadRequest, Busy, ErrorCode, MetawattError
-from overlay.ancestors import ancestor_writes, raw_write, transaction_document
+from overlay.ancestors import ancestor_writes, raw_writes, transaction_document
 from overlay.conflicts import ConflictLog
 from overlay.envelope import Envelope, Member
 from overlay.events import admission_events, admitted_topics, spend_events, writes_for
@@ -264,8 +264,7 @@ class Admitter:
         own = transaction_document(offer.envelope.members[offer.subject.txid], self._headers, self._now_ms())
         stored = picture.stored
         if stored is None:
-            writes += [Insert(TRANSACTIONS, own | judged), raw_write(offer.subject)]
-            return writes
+            return [*writes, Insert(TRANSACTIONS, own | judged), *raw_writes(offer.subject)]
         if stored.get("height") is None and "bump" in own:
             judged |= {key: own[key] for key in ("height", "block_hash", "bump")} | {"pending_ms": None}
         elif stored.get("height") is None and stored.get("pending_ms") is None:

@@ -103,7 +103,8 @@ class Evictor:
         for txid, entry in doomed.items():
             why = reason if txid == root else f"descends from evicted transaction {root[::-1].hex()}"
             writes.append(Delete(TRANSACTIONS, txid, expect={"rev": entry.document["rev"]}))
-            writes.append(Delete(RAWS, txid))
+            if "raw" not in entry.document:
+                writes.append(Delete(RAWS, txid))
             writes.append(Put(EVICTIONS, _eviction(entry.transaction, self._now_ms(), why)))
             writes += self.beside(entry.transaction, why) if self.beside is not None else ()
             writes += [Absent(SPENDS, key) for key in entry.unspent]

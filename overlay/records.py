@@ -1,7 +1,8 @@
 """What the engine keeps, collection by collection. Documents are written once and rarely changed.
 
-    transactions   txid          newest proof, size, and for judged ones the receipt of each topic
-    raws           txid          the raw bytes of each of these, which never change
+    transactions   txid          newest proof, size, and for judged ones the receipt of each topic; a small one's
+                                 raw bytes
+    raws           txid          the raw bytes of the others, which never change
     outputs        outpoint      an admitted output and the topics that admitted it (see `outputs.py`)
     spends         outpoint      which applied transaction spends it, and which topics kept it as history
     descents       txid+txid     what an unproven ancestor that no topic judged spends from, and itself
@@ -61,6 +62,10 @@ OUTBOX: Final = Collection(
 HEADERS: Final = Collection("headers", key="int", clustered=True)
 STATE: Final = Collection("state", key="text", clustered=True)
 
+MOST_CARRIED_BYTES: Final = 3072
+"""Raw bytes of a transaction that its own document carries. A row is spared, and what is read or changed for a
+proof's sake stays small."""
+
 REINDEX_STATE: Final = "reindex:"
 """Prefix of the mark in `state` of a lookup service whose index is not whole."""
 
@@ -105,15 +110,17 @@ async def load_stored(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, Sto
     """Transactions with their raw bytes, in one trip. What is evicted between two reads counts as gone."""
     keys = list(txids)
     documents, raws = await reader.get_each([(TRANSACTIONS, keys), (RAWS, keys)])
-    return {
-        document["_id"]: Stored(document, raws[key]["raw"]) for key, document in documents.items() if key in raws
-    }
+    found: dict[bytes, Stored] = {}
+    for key, document in documents.items():
+        raw = (document if "raw" in document else raws.get(key, {})).get("raw")
+        if raw is not None:
+            found[document["_id"]] = Stored(document, raw)
+    return found
 
 
 async def load_raws(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, bytes]:
     """The raw bytes of those of these transactions that are stored."""
-    found = await reader.get_many(RAWS, list(txids))
-    return {document["_id"]: document["raw"] for document in found.values()}
+    return {txid: stored.raw for txid, stored in (await load_stored(reader, txids)).items()}
 
 
 async def descents_from(reader: Reader, txid: bytes) -> set[bytes]:

@@ -22,13 +22,13 @@ from overlay.headers import HeaderChain
 from overlay.keys import PrivateKey
 from overlay.lookup_service import LookupService
 from overlay.pushdrop import lock
-from overlay.records import ENGINE_COLLECTIONS
+from overlay.records import ENGINE_COLLECTIONS, RAWS, TRANSACTIONS
 from overlay.steak import Steak
 from overlay.transaction import Output, Transaction
 from overlay.verifier import Verifier
 from overlay.verify import VerifyLimits
 from overlay.wire import write_beef
-from store.port import Store
+from store.port import Delete, Patch, Store, Write
 from store.sqlite import SqliteStore
 from tests.sample import ATTRIBUTES
 from topics.hosted import hosted_topics
@@ -205,6 +205,11 @@ class Chain:
 
     def sources(self, transaction: Transaction) -> list[Output]:
         return [self.known[spent.source_txid].outputs[spent.source_index] for spent in transaction.inputs]
+
+
+def without_raw(txid: bytes) -> list[Write]:
+    """The writes that take a transaction's raw bytes away, wherever they are."""
+    return [Patch(TRANSACTIONS, txid, {"raw": None}), Delete(RAWS, txid)]
 
 
 class Node:

@@ -80,5 +80,5 @@ async def test_progress_covers_every_document(node: Node, made: Transaction) -> 
     seen: list[tuple[int, int]] = []
     await check_invariants(node.store, lambda done, total: seen.append((done, total)))
     counts = [await node.store.count(each) for each in (TRANSACTIONS, RAWS, OUTPUTS, SPENDS)]
-    assert counts[0] == counts[1]
+    assert 0 not in counts
     assert seen[-1] == (sum(counts), sum(counts))

@@ -7,11 +7,10 @@ import pytest
 from certificates import successor
 from overlay.builder import coins_of, make_transaction
 from overlay.outputs import LARGE_RAW_BYTES, carried, load_outputs
-from overlay.records import OUTPUTS, RAWS
+from overlay.records import OUTPUTS
 from overlay.steak import TopicResult
 from overlay.transaction import Input, Output, Transaction, outpoint
-from store.port import Delete
-from tests.overlay.kit import GC, Chain, Node
+from tests.overlay.kit import GC, Chain, Node, without_raw
 
 LARGE, SMALL = [100] * 40, [100] * 3
 
@@ -30,7 +29,7 @@ async def admitted(node: Node, chain: Chain, quantities: list[int]) -> Transacti
 
 async def forget_raw(node: Node, transaction: Transaction) -> None:
     """Take the raw bytes away, so that only what the rows carry can be read."""
-    await node.store.commit([Delete(RAWS, transaction.txid)])
+    await node.store.commit(without_raw(transaction.txid))
 
 
 @pytest.mark.parametrize("quantities", [SMALL, LARGE], ids=["small", "large"])

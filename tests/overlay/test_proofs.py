@@ -14,12 +14,12 @@ from overlay.chain import Broadcast, TxStatus
 from overlay.envelope import Envelope, parse_envelope
 from overlay.invariants import check_invariants
 from overlay.lookup_service import AdmissionMode, Event, OutputProven, SpendMode
-from overlay.records import EVICTIONS, OUTBOX, RAWS, SPENDS, TRANSACTIONS
+from overlay.records import EVICTIONS, OUTBOX, SPENDS, TRANSACTIONS
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction
 from overlay.wire import is_extended, parse_sent, write_beef
-from store.port import Delete, Document, Patch, Reader, Write
-from tests.overlay.kit import GC, Chain, Clock, DevBroadcaster, Node
+from store.port import Document, Patch, Reader, Write
+from tests.overlay.kit import GC, Chain, Clock, DevBroadcaster, Node, without_raw
 
 REORG_LIMIT = 10
 
@@ -97,7 +97,7 @@ async def test_a_proof_is_taken_in_without_the_raw_bytes(node: Node, chain: Chai
     transaction, _ = await chain.issue()
     await node.submit(transaction)
     await chain.mine(transaction)
-    await node.store.commit([Delete(RAWS, transaction.txid)])
+    await node.store.commit(without_raw(transaction.txid))
     assert await node.engine.proofs.prove(transaction.txid, chain.proofs[transaction.txid])
     assert (await stored(node, transaction))["height"] == chain.dev.tip.height
 
