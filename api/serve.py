@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from api.node import Node
 from api.server import Server
 from api.workers import Crew
 from config.logging import configure_logging
+from config.processors import keep_to
 from config.settings import Settings
 
 SWITCH_INTERVAL_SECS: Final = 0.002
@@ -25,11 +26,12 @@ would keep them waiting for the interpreter."""
 _COLLECT_AFTER_OBJECTS: Final = 20_000
 
 
-async def serve(node: ports.Node, stop: asyncio.Event) -> None:
+async def serve(node: ports.Node, stop: asyncio.Event, places: Sequence[int] = ()) -> None:
     """Serve until `stop` is set, also while the node is still starting; the caller turns signals into it.
-    A node whose start fails is stopped as well."""
+    A node whose start fails is stopped as well. `places` are processors for its processes to keep to; the first
+    one keeps to its own already."""
     server = Server(node)
-    crew = Crew(node.settings, run_worker)
+    crew = Crew(node.settings, run_worker, places)
     try:
         await server.listen()
         await _until(stop, server.start_node())
@@ -65,8 +67,10 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         working.result()
 
 
-def run_worker(settings: Settings, port: int, parent: Connection) -> None:
+def run_worker(settings: Settings, port: int, parent: Connection, places: Sequence[int], number: int) -> None:
     """A worker's process: serve until told to stop, or until the first process is gone."""
+    if places:
+        keep_to(places, number)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(settings.log)
     sys.setswitchinterval(SWITCH_INTERVAL_SECS)

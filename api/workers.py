@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import TypeAlias
 
 import structlog
 
+from config.processors import allowed
 from config.settings import Settings
 
 _MOST_BY_DEFAULT = 4
 _RESPAWN_SECS = 1.0
 _STOP_SECS = 5.0
+
+Work: TypeAlias = Callable[[Settings, int, Connection, Sequence[int], int], None]
 
 log = structlog.get_logger("metawatt.workers")
 
@@ -32,13 +36,20 @@ def worker_count(settings: Settings) -> int:
     return settings.node.workers or min(os.cpu_count() or 1, _MOST_BY_DEFAULT)
 
 
-class Crew:
-    """The processes beside the first, each running `work(settings, port, pipe)`. One that dies is replaced; the
-    pipe becomes readable when the first process ends, however it ends."""
+def places(settings: Settings) -> list[int]:
+    """The processor that each process keeps to, the first one's first; none when they run anywhere."""
+    processors, count = allowed(), worker_count(settings)
+    return processors if settings.node.pin_workers and len(processors) == count > 1 else []
 
-    def __init__(self, settings: Settings, work: Callable[[Settings, int, Connection], None]) -> None:
+
+class Crew:
+    """The processes beside the first, each running `work(settings, port, pipe, places, number)`. One that dies is
+    replaced; the pipe becomes readable when the first process ends, however it ends."""
+
+    def __init__(self, settings: Settings, work: Work, places: Sequence[int] = ()) -> None:
         self._settings = settings
         self._work = work
+        self._places = places
         self._count = worker_count(settings) - 1
         self._context = multiprocessing.get_context("spawn")
         self._keepers: list[asyncio.Task[None]] = []
@@ -61,7 +72,9 @@ class Crew:
         while True:
             reading, writing = self._context.Pipe(duplex=False)
             process = self._context.Process(
-                target=self._work, args=(self._settings, port, reading), name=f"metawatt worker {number}"
+                target=self._work,
+                args=(self._settings, port, reading, self._places, number),
+                name=f"metawatt worker {number}",
             )
             process.start()
             reading.close()

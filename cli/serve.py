@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -16,8 +16,10 @@ import uvloop
 
 from api.node import Node
 from api.serve import SWITCH_INTERVAL_SECS, serve
+from api.workers import places
 from config.load import SettingsInvalid
 from config.logging import configure_logging
+from config.processors import keep_to
 from config.settings import Settings
 
 _ADDRESS_FAULTS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM})
@@ -29,12 +31,15 @@ def run(settings: Settings) -> None:
     """Serve until a signal. Raises `SettingsInvalid` when the address cannot be had."""
     configure_logging(settings.log)
     sys.setswitchinterval(SWITCH_INTERVAL_SECS)
-    uvloop.run(_serve(settings))
+    processors = places(settings)
+    if processors:
+        keep_to(processors, 0)
+    uvloop.run(_serve(settings, processors))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, processors: Sequence[int]) -> None:
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve(make_node(settings), stop))
+    serving = asyncio.create_task(serve(make_node(settings), stop, processors))
     _heed_signals(stop, serving)
     try:
         with address_told(settings):

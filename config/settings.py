@@ -36,6 +36,10 @@ class NodeSettings(Section):
         le=64,
         description="Processes that serve requests; 0 for one a core, at most 4. The dev network has one.",
     )
+    pin_workers: bool = Field(
+        True,
+        description="Keep each of these processes to a processor of its own, where there are as many processors.",
+    )
     data_dir: Path = Field(Path("data"), description="Folder for the embedded database, the key and the dev chain.")
     hosting_url: str | None = Field(None, description="Public https URL of this node, as advertised.")
     private_key_file: Path | None = Field(

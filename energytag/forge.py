@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from config.processors import let_roam
 from energytag.compose import Forged, made_of
 from energytag.forge_worker import encode_request
 from energytag.plan import Issue, Made
@@ -74,6 +75,7 @@ class Forge:
         if self._process is None or self._process.returncode is not None:
             command = (sys.executable, "-m", "energytag.forge_worker")
             self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+            let_roam(self._process.pid)
             assert self._process.stdin is not None
             self._process.stdin.write(self._key.secret)
         return self._process

@@ -12,6 +12,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 
 from config.errors import BadRequest, Busy, ErrorCode
+from config.processors import let_roam
 from overlay.envelope import Envelope
 from overlay.verify import Roots, SpendJob, VerifyLimits, are_plain, prepare, run, runs_inline
 from overlay.verify_worker import encode_jobs
@@ -110,6 +111,7 @@ class ScriptWorker:
             limits = (str(self._memory_mib), str(self._timeout_secs + 1))
             command = (sys.executable, "-m", "overlay.verify_worker", *limits)
             self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+            let_roam(self._process.pid)
         return self._process
 
     async def _stop(self) -> None:

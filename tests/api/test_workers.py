@@ -9,11 +9,14 @@ import signal
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import pytest
 
+from api import workers
 from api.tally import add_up
-from api.workers import worker_count
+from api.workers import places, worker_count
 from config.settings import Settings
 from overlay.devchain.block import mine_block
 
@@ -34,6 +37,26 @@ def test_the_dev_network_has_one_process_and_others_one_a_core() -> None:
     test = Settings.model_validate({"node": {"network": "test"}})
     assert worker_count(test) == min(os.cpu_count() or 1, 4)
     assert worker_count(Settings.model_validate({"node": {"network": "test", "workers": 3}})) == 3
+
+
+@pytest.mark.parametrize(
+    ("processors", "node", "expected"),
+    [
+        ([0, 1], {"network": "test", "workers": 2}, [0, 1]),
+        ([3, 5, 6], {"network": "main", "workers": 3}, [3, 5, 6]),
+        ([0, 1, 2, 3], {"network": "test", "workers": 2}, []),
+        ([0, 1], {"network": "test", "workers": 4}, []),
+        ([0], {"network": "test", "workers": 1}, []),
+        ([], {"network": "test", "workers": 2}, []),
+        ([0, 1], {"network": "test", "workers": 2, "pin_workers": False}, []),
+        ([0, 1], {"network": "dev", "workers": 2}, []),
+    ],
+)
+def test_processes_keep_to_processors_when_there_are_as_many(
+    monkeypatch: pytest.MonkeyPatch, processors: list[int], node: dict[str, Any], expected: list[int]
+) -> None:
+    monkeypatch.setattr(workers, "allowed", lambda: processors)
+    assert places(Settings.model_validate({"node": node})) == expected
 
 
 async def headers_service() -> tuple[asyncio.Server, str]:
@@ -83,6 +106,9 @@ async def test_workers_share_the_port_and_the_counts_and_are_replaced(tmp_path: 
     try:
         pids = await _workers(node)
         assert len(await _answering(port)) == 2
+        kept = [os.sched_getaffinity(pid) for pid in (node.pid, pids[0])]
+        mine = sorted(os.sched_getaffinity(0))
+        assert kept == ([{mine[0]}, {mine[1]}] if len(mine) == 2 else [{*mine}] * 2)
         await asyncio.sleep(1.5)  # counts are written once a second
         os.kill(pids[0], signal.SIGKILL)
         pids += await _workers(node)
