@@ -59,7 +59,8 @@ class SqliteStore:
     that share one flush.
 
     A few documents by key are read on the event loop itself: that takes some ten microseconds, and a thread
-    would take longer to be told. Small commits are applied there too (`sqlite_writer`). Everything else has
+    would take longer to be told. The writer's connection reads them when it is free, since a submission reads
+    where it is about to write. Small commits are applied there too (`sqlite_writer`). Everything else has
     threads: one that writes and flushes, one that copies the log, two that read.
     """
 
@@ -165,7 +166,7 @@ class SqliteStore:
     def _answer_asked(self, threads: _Threads) -> None:
         asked, self._asked = self._asked, []
         if asked:
-            settle(answered(threads.inline, asked))
+            settle(answered(threads.inline, asked, threads.writer.idle_connection))
 
     async def find(self, collection: Collection, find: Find) -> Page:
         """See the port."""

@@ -49,12 +49,20 @@ def _guarded(connection: sqlite3.Connection, read: Read) -> Any:
         return Internal(f"a read failed: {error!r}")
 
 
-def answered(connection: sqlite3.Connection, reads: Sequence[PointRead]) -> Settled:
-    """Point reads, answered with one look at each table."""
+def answered(
+    connection: sqlite3.Connection, reads: Sequence[PointRead], first: sqlite3.Connection | None = None
+) -> Settled:
+    """Point reads, answered with one look at each table; by `first`, when it is given and can."""
     keys: dict[Table, list[Key]] = {}
     for table, wanted in chain.from_iterable(read.wanted for read in reads):
         keys.setdefault(table, []).extend(wanted)
-    found = _guarded(connection, lambda own: dict(zip(keys, rows_of_each(own, list(keys.items())), strict=True)))
+
+    def look(own: sqlite3.Connection) -> dict[Table, dict[Key, Row]]:
+        return dict(zip(keys, rows_of_each(own, list(keys.items())), strict=True))
+
+    found = _guarded(first or connection, look)
+    if first is not None and isinstance(found, MetawattError):
+        found = _guarded(connection, look)
     if isinstance(found, MetawattError):
         return [(read.done, found) for read in reads]
     return [(read.done, [_documents(t, found[t], k) for t, k in read.wanted]) for read in reads]

@@ -110,6 +110,12 @@ class Writer:
 
     # On the event loop
 
+    @property
+    def idle_connection(self) -> sqlite3.Connection | None:
+        """The connection, to read with at once, while no group is under way; None when one is. It has the pages
+        that the next group will change, and still has those that the last one did."""
+        return None if self._is_busy else self._connection
+
     def put(self, commits: Sequence[Commit]) -> None:
         """Have these carried out."""
         self._held.extend(commits)

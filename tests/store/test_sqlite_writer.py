@@ -114,6 +114,48 @@ async def test_a_lock_of_another_program_is_waited_for_in_the_thread(
     assert applied == [(THREAD, 1)]
 
 
+async def test_nothing_is_read_before_it_is_durable(
+    sqlite: SqliteStore, applied: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, may_flush = group_of(sqlite), threading.Event()
+    flush = group.flush
+
+    def late() -> None:
+        may_flush.wait(20)
+        flush()
+
+    await sqlite.commit(inserts(0))
+    monkeypatch.setattr(group, "flush", late)
+    commit = asyncio.ensure_future(sqlite.commit(inserts(1)))
+    while len(applied) < 2:
+        await asyncio.sleep(0)
+    assert set(await sqlite.get_many(THINGS, [key(0), key(1)])) == {key(0)}
+    may_flush.set()
+    await commit
+    assert set(await sqlite.get_many(THINGS, [key(0), key(1)])) == {key(0), key(1)}
+
+
+async def test_the_writer_s_connection_reads_while_it_is_idle(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds in memory what it has just written. When it cannot read, another one does."""
+    await sqlite.commit(inserts(0))
+    assert sqlite._threads is not None
+    writer = sqlite._threads.writer
+    seen: list[str] = []
+    for name, connection in (("writer", writer.idle_connection), ("inline", sqlite._threads.inline)):
+        assert connection is not None
+        connection.set_trace_callback(lambda _, name=name: seen.append(name))  # type: ignore[misc]
+    assert set(await sqlite.get_many(THINGS, [key(0)])) == {key(0)}
+    assert set(seen) == {"writer"}
+    seen.clear()
+    broken = sqlite3.connect(":memory:")
+    monkeypatch.setattr(type(writer), "idle_connection", broken)
+    assert set(await sqlite.get_many(THINGS, [key(0)])) == {key(0)}
+    assert set(seen) == {"inline"}
+    broken.close()
+
+
 async def test_a_lock_that_stays_is_told(sqlite: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_writer, "BUSY_TIMEOUT_SECS", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
