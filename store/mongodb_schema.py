@@ -29,10 +29,17 @@ async def _no_change(_: AsyncDatabase[Document]) -> None:
     """The first schema is made of what collections declare."""
 
 
+async def _carry_raw_bytes(_: AsyncDatabase[Document]) -> None:
+    """Small transactions' documents carry their raw bytes from now on, where older code does not look for them."""
+
+
 # Each step is applied once, in order, and must do no harm when applied again.
-STEPS: Final[Mapping[int, Callable[[AsyncDatabase[Document]], Awaitable[None]]]] = {1: _no_change}
+STEPS: Final[Mapping[int, Callable[[AsyncDatabase[Document]], Awaitable[None]]]] = {
+    1: _no_change,
+    2: _carry_raw_bytes,
+}
 VERSION: Final = max(STEPS)
-COMPATIBLE: Final = 1
+COMPATIBLE: Final = 2
 
 
 async def apply_schema(database: AsyncDatabase[Document], collections: Sequence[Collection]) -> None:

@@ -27,10 +27,14 @@ def _make_meta(connection: sqlite3.Connection) -> None:
     )
 
 
+def _carry_raw_bytes(_: sqlite3.Connection) -> None:
+    """Small transactions' documents carry their raw bytes from now on, where older code does not look for them."""
+
+
 # Each step is applied once, in order, and must do no harm when applied again.
-STEPS: Final[Mapping[int, Callable[[sqlite3.Connection], None]]] = {1: _make_meta}
+STEPS: Final[Mapping[int, Callable[[sqlite3.Connection], None]]] = {1: _make_meta, 2: _carry_raw_bytes}
 VERSION: Final = max(STEPS)
-COMPATIBLE: Final = 1
+COMPATIBLE: Final = 2
 
 
 def apply_schema(connection: sqlite3.Connection, collections: Sequence[Collection]) -> list[Table]:

@@ -39,6 +39,16 @@ async def test_a_database_of_a_newer_release(database: Database, secantus_uri: s
         await store.open(COLLECTIONS)
 
 
+async def test_a_database_of_an_older_release_is_closed_to_that(database: Database, secantus_uri: str) -> None:
+    store = MongoStore(secantus_uri, database.name)
+    await store.open(COLLECTIONS)
+    await store.close()
+    database["meta"].update_one({"_id": "schema"}, {"$set": {"version": 1, "compatible": 1}})
+    await store.open(COLLECTIONS)
+    await store.close()
+    assert database["meta"].find_one({"_id": "schema"}) == {"_id": "schema", "version": 2, "compatible": 2}
+
+
 async def test_the_lease_is_waited_for_and_expires(
     database: Database, secantus_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

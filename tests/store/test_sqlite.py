@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +128,17 @@ async def test_a_database_of_a_newer_release(sqlite: SqliteStore, path: Path) ->
     with pytest.raises(StoreTooNew) as caught:
         await sqlite.open(COLLECTIONS)
     assert caught.value.code is ErrorCode.STORAGE_TOO_NEW
+
+
+async def test_a_database_of_an_older_release_is_closed_to_that(sqlite: SqliteStore, path: Path) -> None:
+    await sqlite.commit([Insert(THINGS, {"_id": key(1)})])
+    await sqlite.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE meta SET value = 1 WHERE name IN ('version', 'compatible')")
+        await sqlite.open(COLLECTIONS)
+        assert await sqlite.count(THINGS) == 1
+        found = dict(connection.execute("SELECT name, value FROM meta WHERE name IN ('version', 'compatible')"))
+    assert found == {"version": 2, "compatible": 2}
 
 
 async def test_a_field_declared_as_another_kind(sqlite: SqliteStore, path: Path) -> None:
