@@ -69,8 +69,7 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 def run_worker(settings: Settings, port: int, parent: Connection, places: Sequence[int], number: int) -> None:
     """A worker's process: serve until told to stop, or until the first process is gone."""
-    if places:
-        keep_to(places, number)
+    keep_to(places, number)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(settings.log)
     sys.setswitchinterval(SWITCH_INTERVAL_SECS)

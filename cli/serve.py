@@ -32,8 +32,7 @@ def run(settings: Settings) -> None:
     configure_logging(settings.log)
     sys.setswitchinterval(SWITCH_INTERVAL_SECS)
     processors = places(settings)
-    if processors:
-        keep_to(processors, 0)
+    keep_to(processors, 0)
     uvloop.run(_serve(settings, processors))
 
 

@@ -21,8 +21,9 @@ def allowed() -> list[int]:
 
 
 def keep_to(processors: Sequence[int], number: int) -> None:
-    """Run on one of the processors that the node's processes share; threads that are started from now on, too."""
-    if sys.platform == "linux":
+    """Run on one of the processors that the node's processes share, with the threads that are started from now on;
+    anywhere, when they share none."""
+    if processors and sys.platform == "linux":
         os.sched_setaffinity(0, {processors[number]})
         _shared.update(processors)
 

@@ -18,7 +18,7 @@ from config.errors import BadRequest
 from overlay.headers import parse_header
 from overlay.merkle import Bump
 from overlay.outputs import carried
-from overlay.records import HEADERS, OUTPUTS, RAWS, SPENDS, TRANSACTIONS, applied, load_raws, load_stored
+from overlay.records import HEADERS, OUTPUTS, RAWS, SPENDS, TRANSACTIONS, applied, load_stored, raws_of
 from overlay.sdk import hash256
 from overlay.steak import TopicResult
 from overlay.transaction import Transaction, outpoint, show_outpoint
@@ -52,7 +52,7 @@ async def _look(reader: Reader, progress: Progress | None) -> list[str]:
 
 
 async def _transactions(reader: Reader, documents: list[Document]) -> list[str]:
-    raws = await load_raws(reader, [document["_id"] for document in documents])
+    raws = await raws_of(reader, documents)
     faults: list[str] = []
     for document in documents:
         name = document["_id"][::-1].hex()

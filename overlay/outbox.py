@@ -21,7 +21,7 @@ from overlay.chain import Broadcast, Broadcaster
 from overlay.clock import Sequence as Numbers
 from overlay.ground import Ground
 from overlay.outputs import load_outputs
-from overlay.records import OUTBOX, TRANSACTIONS, load_raws
+from overlay.records import OUTBOX, TRANSACTIONS, raws_of
 from overlay.transaction import Transaction
 from overlay.wire import to_extended
 from store.port import Conflict, Delete, Document, Find, Insert, Patch
@@ -132,8 +132,7 @@ class Outbox:
         level = {txid}
         while level:
             stored = await self._store.get_many(TRANSACTIONS, list(level))
-            waiting = [document["_id"] for document in stored.values() if document.get("height") is None]
-            raws = await load_raws(self._store, waiting)
+            raws = await raws_of(self._store, [each for each in stored.values() if each.get("height") is None])
             unmined.update((key, Transaction.parse(raw)) for key, raw in raws.items())
             level = {spend.source_txid for key in raws for spend in unmined[key].inputs} - unmined.keys()
             if not again:

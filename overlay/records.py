@@ -18,11 +18,11 @@ An outpoint is live in a topic when its output names the topic and it has no spe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from store.pages import every
-from store.port import Collection, Document, Find, Index, Reader
+from store.port import Collection, Document, Find, Index, Key, Reader
 
 TRANSACTIONS: Final = Collection(
     "transactions",
@@ -109,13 +109,21 @@ class Stored(NamedTuple):
 async def load_stored(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, Stored]:
     """Transactions with their raw bytes, in one trip. What is evicted between two reads counts as gone."""
     keys = list(txids)
-    documents, raws = await reader.get_each([(TRANSACTIONS, keys), (RAWS, keys)])
-    found: dict[bytes, Stored] = {}
-    for key, document in documents.items():
-        raw = (document if "raw" in document else raws.get(key, {})).get("raw")
-        if raw is not None:
-            found[document["_id"]] = Stored(document, raw)
-    return found
+    documents, rows = await reader.get_each([(TRANSACTIONS, keys), (RAWS, keys)])
+    raws = _joined(documents.values(), rows)
+    return {txid: Stored(documents[txid], raw) for txid, raw in raws.items()}
+
+
+async def raws_of(reader: Reader, documents: Sequence[Document]) -> dict[bytes, bytes]:
+    """The raw bytes of transactions whose documents have been read; only those that they do not carry are."""
+    apart = [document["_id"] for document in documents if not document.get("raw")]
+    return _joined(documents, await reader.get_many(RAWS, apart) if apart else {})
+
+
+def _joined(documents: Iterable[Document], rows: Mapping[Key, Document]) -> dict[bytes, bytes]:
+    """Raw bytes by txid, from wherever they are."""
+    found = {each["_id"]: each.get("raw") or rows.get(each["_id"], {}).get("raw") for each in documents}
+    return {txid: raw for txid, raw in found.items() if raw is not None}
 
 
 async def load_raws(reader: Reader, txids: Iterable[bytes]) -> dict[bytes, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from overlay.invariants import check_invariants
-from overlay.records import MOST_CARRIED_BYTES, RAWS, TRANSACTIONS, load_raws, load_stored
+from overlay.records import MOST_CARRIED_BYTES, RAWS, TRANSACTIONS, load_raws, load_stored, raws_of
 from overlay.transaction import Transaction
 from store.port import Patch, Put
 from tests.overlay.kit import Chain, Node
@@ -41,6 +41,8 @@ async def test_they_are_read_wherever_they_are(node: Node, chain: Chain, quantit
         [Put(TRANSACTIONS, apart), Put(RAWS, {"_id": transaction.txid, "raw": transaction.raw})]
     )
     assert await load_raws(node.store, [transaction.txid, bytes(32)]) == {transaction.txid: transaction.raw}
+    for each in (document, apart):
+        assert await raws_of(node.store, [each]) == {transaction.txid: transaction.raw}
     assert (await load_stored(node.store, [transaction.txid]))[transaction.txid] == (apart, transaction.raw)
     assert await check_invariants(node.store) == []
     await node.engine.evictor.evict(transaction.txid, "the network refused it")

@@ -24,7 +24,7 @@ LOOP, THREAD = "MainThread", "store-writer"
 
 @pytest.fixture
 def applied(sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """By which thread the sqlite's groups were applied, and of how many commits they were."""
+    """By which thread the store's groups were applied, and of how many commits they were."""
     seen: list[tuple[str, int]] = []
     group = group_of(sqlite)
     apply = group.apply
@@ -38,7 +38,7 @@ def applied(sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[tuple[
 
 
 def group_of(sqlite: SqliteStore) -> Group:
-    """This sqlite's: there may be others in the process."""
+    """This store's: there may be others in the process."""
     assert sqlite._threads is not None
     return sqlite._threads.writer._group
 
