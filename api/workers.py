@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import structlog
 
-from config.processors import allowed
+from config.processors import allowed, let_roam
 from config.settings import Settings
 
 _MOST_BY_DEFAULT = 4
@@ -77,6 +77,8 @@ class Crew:
                 name=f"metawatt worker {number}",
             )
             process.start()
+            if process.pid is not None:  # it would import its modules on this one's processor
+                let_roam(process.pid)
             reading.close()
             self._processes[number] = process
             log.info("worker started", worker=number, pid=process.pid)

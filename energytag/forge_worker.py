@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,7 @@ from certificates.bundle import Bundle
 from certificates.ranges import Range
 from energytag.compose import forge
 from energytag.plan import Holder, Issue
+from overlay.frames import answer_frames
 from overlay.keys import PrivateKey
 
 Wire: TypeAlias = tuple[bytes, list[tuple[dict[str, Any], int, int, str, bytes, bool, dict[str, Any], Any, bytes]]]
@@ -71,19 +72,10 @@ def _issue(
     return Issue(Bundle(attributes), Range(start, end), holder, lambda _: (), extras, origin, owner_key)
 
 
-def _read_frame(stream: BinaryIO) -> bytes | None:
-    head = stream.read(4)
-    return stream.read(int.from_bytes(head, "little")) if len(head) == 4 else None
-
-
 def main() -> None:
     os.nice(_NICENESS)
-    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-    keyring = Keyring(PrivateKey(stdin.read(_KEY_BYTES)))
-    while (request := _read_frame(stdin)) is not None:
-        reply = _answer(request, keyring)
-        stdout.write(len(reply).to_bytes(4, "little") + reply)
-        stdout.flush()
+    keyring = Keyring(PrivateKey(sys.stdin.buffer.read(_KEY_BYTES)))
+    answer_frames(lambda request: _answer(request, keyring))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-from asyncio.subprocess import PIPE, Process
 
 from config.errors import BadRequest, Busy, ErrorCode
-from config.processors import let_roam
 from overlay.envelope import Envelope
+from overlay.helper import Helper
 from overlay.verify import Roots, SpendJob, VerifyLimits, are_plain, prepare, run, runs_inline
 from overlay.verify_worker import encode_jobs
 
@@ -59,10 +57,9 @@ class ScriptWorker:
     def __init__(self, timeout_secs: float, waiting: int, memory_mib: int) -> None:
         self._timeout_secs = timeout_secs
         self._most_waiting = waiting
-        self._memory_mib = memory_mib
         self._waiting = 0
-        self._process: Process | None = None
-        # Guards the worker's pipes: one request and its reply at a time.
+        self._helper = Helper("overlay.verify_worker", str(memory_mib), str(timeout_secs + 1))
+        # One request and its reply at a time.
         self._lock = asyncio.Lock()
 
     async def run(self, jobs: list[SpendJob]) -> None:
@@ -76,7 +73,7 @@ class ScriptWorker:
                 code, _, reason = failure.partition(" ")
                 if code == ErrorCode.SCRIPT_TOO_COSTLY:
                     # What memory it still holds would be missing in the next run.
-                    await self._stop()
+                    await self._helper.stop()
         finally:
             self._waiting -= 1
         if failure:
@@ -90,45 +87,14 @@ class ScriptWorker:
         raise BadRequest("the scripts brought down their verifier", ErrorCode.SCRIPT_TOO_COSTLY)
 
     async def _attempt(self, request: bytes) -> str:
-        process = await self._running()
-        done = False
         try:
             async with asyncio.timeout(self._timeout_secs):
-                reply = await _exchange(process, request)
-            done = True
-            return reply
+                return (await self._helper.ask(request)).decode()
         except TimeoutError as error:
             raise BadRequest(
                 f"the scripts did not end within {self._timeout_secs:g} seconds", ErrorCode.SCRIPT_TOO_COSTLY
             ) from error
-        finally:
-            # Also on cancellation: a reply that nobody read must not answer the next request.
-            if not done:
-                await self._stop()
-
-    async def _running(self) -> Process:
-        if self._process is None or self._process.returncode is not None:
-            limits = (str(self._memory_mib), str(self._timeout_secs + 1))
-            command = (sys.executable, "-m", "overlay.verify_worker", *limits)
-            self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-            let_roam(self._process.pid)
-        return self._process
-
-    async def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
 
     async def close(self) -> None:
         async with self._lock:
-            await self._stop()
-
-
-async def _exchange(process: Process, request: bytes) -> str:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(len(request).to_bytes(4, "little") + request)
-    await process.stdin.drain()
-    size = int.from_bytes(await process.stdout.readexactly(4), "little")
-    return (await process.stdout.readexactly(size)).decode()
+            await self._helper.stop()

@@ -11,11 +11,12 @@ import os
 import resource
 import signal
 import sys
-from typing import BinaryIO
+from functools import partial
 
 import msgspec
 
 from config.errors import ErrorCode, MetawattError
+from overlay.frames import answer_frames
 from overlay.transaction import Output, Transaction
 from overlay.verify import SpendJob, run
 
@@ -43,25 +44,19 @@ def _run_all(request: bytes) -> str:
     return ""
 
 
-def _read_frame(stream: BinaryIO) -> bytes | None:
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
-    return stream.read(int.from_bytes(head, "little"))
+def _timed(most_secs: float, request: bytes) -> bytes:
+    # The node kills a worker that takes too long; this ends one whose node has died meanwhile.
+    signal.setitimer(signal.ITIMER_REAL, most_secs)
+    reply = _run_all(request).encode()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return reply
 
 
 def main() -> None:
     os.nice(_NICENESS)
     memory_bytes, most_secs = int(sys.argv[1]) * 1024 * 1024, float(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-    while (request := _read_frame(stdin)) is not None:
-        # The node kills a worker that takes too long; this ends one whose node has died meanwhile.
-        signal.setitimer(signal.ITIMER_REAL, most_secs)
-        reply = _run_all(request).encode()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        stdout.write(len(reply).to_bytes(4, "little") + reply)
-        stdout.flush()
+    answer_frames(partial(_timed, most_secs))
 
 
 if __name__ == "__main__":

@@ -139,6 +139,8 @@ async def _workers(node: asyncio.subprocess.Process) -> list[int]:
         entry = json.loads(line)
         if entry.get("event") == "worker started":
             pid = entry["pid"]
+            # It reads its modules wherever there is room, and keeps to a processor when it has.
+            assert os.sched_getaffinity(pid) == os.sched_getaffinity(0)
         if entry.get("event") == "listening" and not entry["primary"]:
             return [pid]
     raise AssertionError("the node ended")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from energytag.compose import lay_out
 from energytag.forge import Forge
 from energytag.plan import Holder, Issue
 from overlay.keys import PrivateKey
+from tests.processes import kill_helpers
 from tests.sample import ATTRIBUTES
 
 KEY = PrivateKey.from_int(1001)
@@ -72,12 +76,12 @@ def test_a_key_outside_and_an_origin_are_in_what_is_signed() -> None:
 async def test_a_worker_that_dies_is_replaced(forge: Forge) -> None:
     pieces = issues(3)
     assert await forge.issue(pieces, SPENT) is not None
-    assert forge._process is not None
-    forge._process.kill()
-    await forge._process.wait()
+    [pid] = kill_helpers("energytag.forge_worker")
+    while Path(f"/proc/{pid}").exists():
+        await asyncio.sleep(0.01)
     assert await forge.issue(pieces, SPENT) is not None
 
 
-async def test_what_the_worker_cannot_do_is_left_to_others(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("energytag.forge.sys.executable", "/nowhere/python")
-    assert await forge.issue(issues(2), SPENT) is None
+async def test_what_the_worker_cannot_do_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert await Forge(KEY).issue(issues(2), SPENT) is None

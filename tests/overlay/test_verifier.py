@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -17,16 +17,19 @@ import pytest
 from config.errors import BadRequest, Busy, ErrorCode, MetawattError
 from overlay.builder import make_transaction
 from overlay.envelope import parse_envelope
+from overlay.frames import framed
 from overlay.pushdrop import encode_push, lock
 from overlay.transaction import Input, Output, Transaction
 from overlay.verifier import ScriptWorker, Verifier
 from overlay.verify import SpendJob, VerifyLimits, run
 from overlay.verify_worker import encode_jobs
 from tests.overlay.envelopes import FINAL, KEY, LOCK, Blocks, beef, funding, pay, pay_from, unlock
+from tests.processes import helpers, kill_helpers
 
 COSTLY, INVALID = ErrorCode.SCRIPT_TOO_COSTLY, ErrorCode.SCRIPT_INVALID
 MOST_LAG_SECS = 0.5
 MEMORY_MIB = 512
+MODULE = "overlay.verify_worker"
 
 
 def job(locking: bytes, unlocking: bytes = b"", outputs: tuple[Output, ...] = (Output(1, LOCK),)) -> SpendJob:
@@ -79,27 +82,8 @@ async def lag_while(awaitable: Awaitable[ErrorCode | None]) -> tuple[ErrorCode |
     return task.result(), most
 
 
-def workers() -> list[int]:
-    """The pids of this process's workers."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            command = (entry / "cmdline").read_bytes()
-            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
-            if parent == str(os.getpid()) and b"overlay.verify_worker" in command:
-                found.append(int(entry.name))
-    return found
-
-
-def kill_workers() -> list[int]:
-    found = workers()
-    for pid in found:
-        os.kill(pid, signal.SIGKILL)
-    return found
-
-
 def worker_pid() -> int:
-    [pid] = workers()
+    [pid] = helpers(MODULE)
     return pid
 
 
@@ -261,7 +245,7 @@ async def test_a_job_that_costs_two_workers_is_refused(worker: ScriptWorker) -> 
     running = asyncio.ensure_future(verdict(worker.run([GROWING["a number squared again and again"]])))
     while not running.done():
         await asyncio.sleep(0.2)
-        killed.update(kill_workers())
+        killed.update(kill_helpers(MODULE))
     assert await running is COSTLY
     assert len(killed) == 2
     assert await verdict(worker.run([TRUE])) is None
@@ -269,7 +253,7 @@ async def test_a_job_that_costs_two_workers_is_refused(worker: ScriptWorker) -> 
 
 async def test_a_worker_that_is_killed_between_jobs_is_not_missed(worker: ScriptWorker) -> None:
     await worker.run([TRUE])
-    kill_workers()
+    kill_helpers(MODULE)
     assert await verdict(worker.run([FALSE])) is INVALID
 
 
@@ -329,11 +313,10 @@ async def test_a_worker_whose_node_has_died_ends_by_itself() -> None:
 
 
 async def _orphan(made: SpendJob) -> asyncio.subprocess.Process:
-    command = (sys.executable, "-m", "overlay.verify_worker", str(MEMORY_MIB), "1")
+    command = (sys.executable, "-m", MODULE, str(MEMORY_MIB), "1")
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
     assert process.stdin is not None
-    request = encode_jobs([made])
-    process.stdin.write(len(request).to_bytes(4, "little") + request)
+    process.stdin.write(framed(encode_jobs([made])))
     await process.stdin.drain()
     process.stdin.close()
     return process
