@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from solders.signature import Signature
+from structlog.typing import FilteringBoundLogger
 
 from bridge.records import AttemptState
+from bridge.solana.rpc import SendRefused, SolanaRpc
+from config.errors import Unavailable
 from store.port import Document
 
 _FIRST_PAUSE_MS: Final = 1_000
@@ -42,6 +45,21 @@ class InFlight:
         self.sends += 1
         self.next_send_ms = now_ms + self._pause_ms
         self._pause_ms = min(self._pause_ms * 2, _LONGEST_PAUSE_MS)
+
+    async def hand_in(self, rpc: SolanaRpc, log: FilteringBoundLogger) -> str:
+        """Hand it in once: "sent", or "refused" by preflight, or "unanswered", both told to `log`. No answer means
+        nothing, and a refusal is one node's opinion of one moment: neither ends it."""
+        try:
+            await rpc.send(self.raw)
+        except SendRefused as refusal:
+            self.refusal = refusal.error if refusal.error is not None else refusal.message
+            log.warning("a transaction is refused", transaction=str(self.signature), error=self.refusal)
+            return "refused"
+        except Unavailable as error:
+            log.warning("no answer to a transaction", transaction=str(self.signature), reason=error.message)
+            return "unanswered"
+        self.refusal = None
+        return "sent"
 
     def is_to_be_sent(self, now_ms: int) -> bool:
         """Whether it is time to send it again; also after the clock went back."""

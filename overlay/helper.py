@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 
 from config.processors import let_roam
 from overlay.frames import HEAD_BYTES, framed, length_of
@@ -23,8 +24,14 @@ class Helper:
         self._process: Process | None = None
 
     async def ask(self, request: bytes) -> bytes:
-        """The reply. Raises asyncio.IncompleteReadError or ConnectionError when the process ends instead, and
-        OSError when it cannot be started."""
+        """The reply. A process that ends instead is replaced once: it may have died of something else. Raises
+        asyncio.IncompleteReadError or ConnectionError when the second one ends too, and OSError when one cannot be
+        started."""
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            return await self._attempt(request)
+        return await self._attempt(request)
+
+    async def _attempt(self, request: bytes) -> bytes:
         done = False
         try:
             reply = await _exchange(await self._running(), request)

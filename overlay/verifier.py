@@ -7,7 +7,6 @@ process of its own it can be timed, bounded in memory, and killed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from config.errors import BadRequest, Busy, ErrorCode
 from overlay.envelope import Envelope
@@ -69,7 +68,7 @@ class ScriptWorker:
         self._waiting += 1
         try:
             async with self._lock:
-                failure = await self._exchange(encode_jobs(jobs))
+                failure = await self._failure(jobs)
                 code, _, reason = failure.partition(" ")
                 if code == ErrorCode.SCRIPT_TOO_COSTLY:
                     # What memory it still holds would be missing in the next run.
@@ -79,21 +78,17 @@ class ScriptWorker:
         if failure:
             raise BadRequest(reason, ErrorCode(code))
 
-    async def _exchange(self, request: bytes) -> str:
-        """The worker's reply. One that dies is replaced once: it may have died of something else."""
-        for _ in range(2):
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                return await self._attempt(request)
-        raise BadRequest("the scripts brought down their verifier", ErrorCode.SCRIPT_TOO_COSTLY)
-
-    async def _attempt(self, request: bytes) -> str:
+    async def _failure(self, jobs: list[SpendJob]) -> str:
+        """An error code, a space and what failed; empty when nothing did."""
         try:
             async with asyncio.timeout(self._timeout_secs):
-                return (await self._helper.ask(request)).decode()
+                return (await self._helper.ask(encode_jobs(jobs))).decode()
         except TimeoutError as error:
             raise BadRequest(
                 f"the scripts did not end within {self._timeout_secs:g} seconds", ErrorCode.SCRIPT_TOO_COSTLY
             ) from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise BadRequest("the scripts brought down their verifier", ErrorCode.SCRIPT_TOO_COSTLY) from error
 
     async def close(self) -> None:
         async with self._lock:

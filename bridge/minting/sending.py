@@ -18,8 +18,6 @@ from bridge.minting import changes
 from bridge.minting.context import Context
 from bridge.minting.flights import Flight
 from bridge.records import AttemptState
-from bridge.solana.rpc import SendRefused
-from config.errors import Unavailable
 
 AT_ONCE: Final = 20
 
@@ -61,17 +59,7 @@ class Sending:
     async def _send(self, flight: Flight) -> str:
         async with self._slots:
             flight.sent(self._context.now_ms())
-            try:
-                await self._context.rpc.send(flight.raw)
-            except SendRefused as refusal:
-                flight.refusal = refusal.error if refusal.error is not None else refusal.message
-                log.warning("refused", transaction=str(flight.signature), error=flight.refusal)
-                return "refused"
-            except Unavailable as error:
-                log.warning("no answer to a transaction", transaction=str(flight.signature), reason=error.message)
-                return "unanswered"
-            flight.refusal = None
-            return "sent"
+            return await flight.hand_in(self._context.rpc, log)
 
     async def _record(self, flights: Sequence[Flight]) -> None:
         """For whoever looks at an attempt; nothing goes by it. One that is over meanwhile is left as it is."""

@@ -32,8 +32,7 @@ from bridge.programs.packing import Packed, packed
 from bridge.programs.release import Crossing
 from bridge.programs.signing import signed
 from bridge.records import MOVEMENTS, AttemptState
-from bridge.solana.rpc import Blockhash, SendRefused
-from config.errors import Unavailable
+from bridge.solana.rpc import Blockhash
 from store.port import Find, Patch
 
 Payment: TypeAlias = tuple[Message, Crossing]
@@ -229,17 +228,7 @@ class Releases:
 
     async def _send(self, flight: Flight) -> str:
         async with self._slots:
-            try:
-                await self._context.ground.rpc.send(flight.raw)
-            except SendRefused as refusal:
-                flight.refusal = refusal.error if refusal.error is not None else refusal.message
-                log.warning("a release is refused", transaction=str(flight.signature), error=flight.refusal)
-                return "refused"
-            except Unavailable as error:
-                log.warning("no answer to a release", transaction=str(flight.signature), reason=error.message)
-                return "unanswered"
-            flight.refusal = None
-            return "sent"
+            return await flight.hand_in(self._context.ground.rpc, log)
 
 
 def _store(page: Page, flight: Flight) -> None:
