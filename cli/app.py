@@ -65,11 +65,13 @@ def serve(
 def demo(
     *,
     once: Annotated[bool, typer.Option("--once", help="End after the play instead of staying up.")] = False,
-    port: Annotated[int, typer.Option(metavar="P", help="Port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(metavar="P", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     data_dir: DataDir = None,
 ) -> None:
     """Play the node's main jobs on chains of its own: issue, submit, prove, query, move, split, cancel;
-    and a meter's readings become tokens.
+    a meter's readings become tokens, and energy crosses the bridge both ways.
 
     Without --data-dir everything is kept in a temporary folder and removed in the end.
     """

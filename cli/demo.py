@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from cli.play.mirroring import MirrorStory, Receipts
 from cli.play.party import Party
 from cli.play.stage import Stage
 from cli.play.story import Story
-from cli.serve import address_told, make_node
+from cli.serve import address_told, make_node, occupying_told
 from config.logging import configure_logging
 from config.secrets import admin_token, node_key_hex
 from config.settings import LogSettings, NodeSettings, Settings, SolanaSettings, TokenizationSettings
@@ -38,7 +39,8 @@ _SLOT_MS: Final = 50
 
 
 def run(port: int, once: bool, data_dir: Path | None) -> None:
-    """Play, then stay up until Ctrl-C unless `once`. Raises `PlayFailed` when it does not go as told."""
+    """Play, then stay up until Ctrl-C unless `once`. Raises `PlayFailed` when it does not go as told, and
+    SystemExit when it is told to stop before the end; nothing is left behind then either."""
     with ExitStack() as stack:
         folder = data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="metawatt-demo-")))
         settings = Settings(
@@ -49,20 +51,27 @@ def run(port: int, once: bool, data_dir: Path | None) -> None:
             log=LogSettings(level="warning"),
         )
         configure_logging(settings.log)
-        uvloop.run(_perform(settings, once))
+        try:
+            uvloop.run(_perform(settings, once))
+        except asyncio.CancelledError:
+            raise SystemExit(128 + signal.SIGTERM) from None
 
 
 async def _perform(settings: Settings, once: bool) -> None:
     stage = Stage(Console(highlight=False))
+    playing = asyncio.current_task()
+    assert playing is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     server = Server(make_node(settings))
     try:
-        with address_told(settings):
-            await server.start()
-        base_url = f"http://{_HOST}:{server.port}"
-        stage.say(f"A METAWATT node runs at {base_url}, with embedded chains, all in {settings.node.data_dir}.")
-        tokens, receipts = await _play(settings, base_url, stage)
-        if not once:
-            await _stay(settings, base_url, stage, tokens, receipts)
+        with occupying_told(settings):
+            with address_told(settings):
+                await server.start()
+            base_url = f"http://{_HOST}:{server.port}"
+            stage.say(f"A METAWATT node runs at {base_url}, with embedded chains, all in {settings.node.data_dir}.")
+            tokens, receipts = await _play(settings, base_url, stage)
+            if not once:
+                await _stay(settings, base_url, stage, tokens, receipts)
     finally:
         await server.stop()
 
@@ -93,6 +102,14 @@ async def _stay(settings: Settings, base_url: str, stage: Stage, tokens: Tokens,
     await stop.wait()
 
 
+def _command() -> str:
+    """This program, as it can be called from where the reader is."""
+    program = Path(sys.executable).with_name("metawatt")
+    with suppress(ValueError):
+        return str(program.relative_to(Path.cwd()))
+    return str(program)
+
+
 def _lines_to_try(base_url: str, folder: Path, tokens: Tokens, receipts: Receipts) -> list[str]:
     asking = f"curl -s {base_url}/lookup -H 'Content-Type: application/json' -d"
     operator = f'-H "Authorization: Bearer $(cat {folder}/admin.token)"'
@@ -107,6 +124,6 @@ def _lines_to_try(base_url: str, folder: Path, tokens: Tokens, receipts: Receipt
         f"curl -s {base_url}{SOLANA_PATH} -H 'Content-Type: application/json' -d '{balance}'",
         f"curl -s {base_url}/admin/stats {operator}",
         f"curl -s {base_url}/api/bridge/parity",
-        f"metawatt audit {' '.join(map(str, receipts.paths))} --headers {receipts.headers}",
+        f"{_command()} audit {' '.join(map(str, receipts.paths))} --headers {receipts.headers}",
         f"{base_url}/bridge in a browser",
     ]

@@ -13,12 +13,14 @@ from cli.progress import bar
 from cli.stored import keyring_of, opened_store
 from config.errors import ErrorCode, NotFound
 from config.logging import configure_logging
+from config.occupied import alone_in
 from config.secrets import node_key_path
 from config.settings import Settings
 from energytag.rebuild import rebuild
 from lookup.hosted import hosted_lookup_services
 from overlay.lookup_service import LookupService
 from overlay.reindex import Reindexer
+from store.port import Store, StoreUnavailable
 
 REGISTRY: Final = "registry"
 
@@ -33,18 +35,25 @@ async def _rebuild(settings: Settings, name: str | None) -> None:
     services = _hosted(settings)
     with_registry = settings.registry.enabled and name in (None, REGISTRY)
     chosen = [] if name == REGISTRY and with_registry else _chosen(services, name)
-    console = Console()
     async with opened_store(settings, services) as store:
-        keyring = keyring_of(settings) if with_registry else None
-        reindexer = Reindexer(store)
-        for service in chosen:
-            with bar(service.name, console) as move:
-                outputs = await reindexer.rebuild(service, move)
-            console.print(f"{service.name}: {outputs} outputs indexed")
-        if keyring is not None:
-            with bar(REGISTRY, console) as move:
-                certificates = await rebuild(store, keyring, move)
-            console.print(f"{REGISTRY}: rebuilt from its log and {certificates} certificates")
+        with alone_in(settings.node.data_dir) as is_alone:
+            if not is_alone:
+                raise StoreUnavailable(f"a node runs on {settings.node.data_dir}: stop it first")
+            await _build(settings, store, chosen, with_registry)
+
+
+async def _build(settings: Settings, store: Store, chosen: Sequence[LookupService], with_registry: bool) -> None:
+    console = Console()
+    keyring = keyring_of(settings) if with_registry else None
+    reindexer = Reindexer(store)
+    for service in chosen:
+        with bar(service.name, console) as move:
+            outputs = await reindexer.rebuild(service, move)
+        console.print(f"{service.name}: {outputs} outputs indexed")
+    if keyring is not None:
+        with bar(REGISTRY, console) as move:
+            certificates = await rebuild(store, keyring, move)
+        console.print(f"{REGISTRY}: rebuilt from its log and {certificates} certificates")
 
 
 def _hosted(settings: Settings) -> list[LookupService]:

@@ -19,9 +19,11 @@ from api.serve import SWITCH_INTERVAL_SECS, serve
 from api.workers import places
 from config.load import SettingsInvalid
 from config.logging import configure_logging
+from config.occupied import occupying
 from config.processors import keep_to
 from config.settings import Settings
 
+BUSY = "`metawatt reindex` is at work there; start the node when it is done"
 _ADDRESS_FAULTS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM})
 
 log = structlog.get_logger("metawatt.cli")
@@ -38,13 +40,14 @@ def run(settings: Settings) -> None:
 
 async def _serve(settings: Settings, processors: Sequence[int]) -> None:
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve(make_node(settings), stop, processors))
-    _heed_signals(stop, serving)
-    try:
-        with address_told(settings):
+    node = make_node(settings)
+    with occupying_told(settings), address_told(settings):
+        serving = asyncio.create_task(serve(node, stop, processors))
+        _heed_signals(stop, serving)
+        try:
             await serving
-    except asyncio.CancelledError:
-        log.warning("stopped at once: told so twice")
+        except asyncio.CancelledError:
+            log.warning("stopped at once: told so twice")
 
 
 def _heed_signals(stop: asyncio.Event, serving: asyncio.Task[None]) -> None:
@@ -67,6 +70,15 @@ def make_node(settings: Settings) -> Node:
         return Node(settings)
     except OSError as error:
         raise SettingsInvalid([f"node.data_dir: {settings.node.data_dir}: {_reason(error)}"]) from error
+
+
+@contextmanager
+def occupying_told(settings: Settings) -> Iterator[None]:
+    """The data folder is in use meanwhile; `SettingsInvalid` while a command that needs it alone is at work."""
+    with occupying(settings.node.data_dir) as is_free:
+        if not is_free:
+            raise SettingsInvalid([f"node.data_dir: {settings.node.data_dir}: {BUSY}"])
+        yield
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, TomlConfigSettingsSource
 from config.environment import Environment, EnvironmentSource
 from config.errors import ErrorCode, MetawattError
 from config.mirroring import against_mirroring
-from config.names import CONFIG_VARIABLE, fields, nearest, sections
+from config.names import CONFIG_VARIABLE, SHORT_VARIABLES, fields, nearest, sections
 from config.settings import IssuerSettings, Settings
 
 STORAGE_SCHEMES = ("sqlite:///", "mongodb://", "mongodb+srv://")
@@ -154,6 +154,7 @@ def _known_beside(location: tuple[int | str, ...]) -> Iterator[str]:
     """The dotted names that could stand at an unknown name's place."""
     if len(location) == 1:
         yield from (name for name, _ in sections())
+        yield from SHORT_VARIABLES.values()
     elif len(location) == 2:
         yield from (name for name, _ in fields())
     else:

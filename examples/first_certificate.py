@@ -85,11 +85,13 @@ transaction = (
 assert funding.subject_bump is not None
 beef = write_beef([(funding.subject, funding.subject_bump.raw), (transaction, None)])
 topics = ["tm_metawatt_gc", "tm_metawatt_gc_solar_pv_de"]
+(DATA / "certificate.beef").write_bytes(beef)
 print(post("/submit", beef, content_type="application/octet-stream", x_topics=json.dumps(topics)))
 
 # 4. What a buyer sees: found by source and country, with the transactions that prove it.
 query = {"energy_source": "solar_pv", "country": "DE", "topics": ["tm_metawatt_gc_solar_pv_de"]}
+query |= {"sort": "newest", "limit": 10}
 answer = post_json("/lookup", {"service": "ls_metawatt", "query": query})
 found = [parse_envelope(bytes(output["beef"])).subject.txid_hex for output in answer["outputs"]]
 assert transaction.txid_hex in found
-print(f"{len(found)} certificates of solar power from Germany, {transaction.txid_hex} among them")
+print(f"Solar power from Germany: {len(found)} found, {transaction.txid_hex} among them")

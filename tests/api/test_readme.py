@@ -35,8 +35,12 @@ async def test_the_example_issues_and_finds_a_certificate(running: Any) -> None:
     script = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     out, _ = await script.communicate()
     assert script.returncode == 0
+    beef = (running.node.settings.node.data_dir / "certificate.beef").read_bytes()
     assert b"'tm_metawatt_gc_solar_pv_de': {'outputsToAdmit': [0]" in out
-    assert b"1 certificates of solar power from Germany" in out
+    assert b"Solar power from Germany: 1 found" in out
+    topics = '["tm_metawatt_gc","tm_metawatt_gc_solar_pv_de"]'
+    again = (await running.submit(beef, topics)).json()
+    assert [admitted["outputsToAdmit"] for admitted in again.values()] == [[0], [0]]
 
 
 async def test_its_curl_lines_are_answered(running: Any) -> None:
@@ -52,7 +56,8 @@ async def test_its_curl_lines_are_answered(running: Any) -> None:
             )
             headers = dict(words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H")
             if "--data-binary" in words:
-                continue  # its file is the reader's own
+                assert words[words.index("--data-binary") + 1] == "@data/certificate.beef"
+                continue  # the example leaves it there
             body = words[words.index("-d") + 1] if "-d" in words else None
             async with session.request("POST" if body else "GET", url, data=body, headers=headers) as reply:
                 assert reply.status == 200, (url, await reply.text())

@@ -58,6 +58,26 @@ def test_the_play_ends_well(tmp_path):
     assert list(tmp_path.iterdir()) == [], "the temporary folder is removed"
 
 
+def test_a_play_that_is_told_to_stop_leaves_nothing_behind(tmp_path):
+    command = [METAWATT, "demo", "--once", "--port", "0"]
+    environ = ENVIRONMENT | {"TMPDIR": str(tmp_path)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environ) as play:
+        while "A METAWATT node runs at" not in play.stdout.readline():
+            pass
+        play.send_signal(signal.SIGTERM)
+        _, errors = play.communicate(timeout=30)
+    assert (play.returncode, errors) == (128 + signal.SIGTERM, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_none_is_refused_before_the_play():
+    done = run("demo", "--once", "--port", 99999)
+    assert done.returncode == 2
+    assert "65535" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_what_the_play_left_is_checked_reindexed_and_found_damaged(tmp_path):
     assert run("demo", "--once", "--port", 0, "--data-dir", tmp_path).returncode == 0
     checked = run("check", "--data-dir", tmp_path)

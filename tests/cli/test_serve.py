@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from config.occupied import alone_in, occupying
+
 METAWATT = Path(sys.executable).with_name("metawatt")
 
 
@@ -83,11 +85,41 @@ def test_check_and_reindex_work_on_what_it_kept(tmp_path):
             [METAWATT, "check", "--data-dir", tmp_path], env=environment(), timeout=60, check=False
         )
         assert live.returncode == 0
+        told = subprocess.run(
+            [METAWATT, "reindex", "--data-dir", tmp_path],
+            env=environment(),
+            timeout=60,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert (told.returncode, "stop it first" in told.stderr) == (3, True), told.stderr
         process.terminate()
         assert process.wait(30) == 0
     for name in ("check", "reindex"):
         done = subprocess.run([METAWATT, name, "--data-dir", tmp_path], env=environment(), timeout=60, check=False)
         assert done.returncode == 0
+
+
+def test_a_node_does_not_start_while_a_command_has_its_data_alone(tmp_path):
+    with alone_in(tmp_path) as is_alone:
+        assert is_alone
+        done = refused("--port", 0, "--data-dir", tmp_path)
+    assert done.returncode == 2
+    assert "`metawatt reindex` is at work there" in done.stderr
+    with alone_in(tmp_path) as is_alone:
+        assert is_alone
+
+
+def test_two_nodes_may_share_a_folder(tmp_path):
+    with occupying(tmp_path) as first, occupying(tmp_path) as second, alone_in(tmp_path) as alone:
+        assert (first, second, alone) == (True, True, False)
+
+
+def test_nobody_runs_on_a_folder_that_is_not_there(tmp_path):
+    with alone_in(tmp_path / "none") as alone:
+        assert alone
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_taken_port_is_told_in_one_line(tmp_path):
