@@ -77,8 +77,8 @@ class Crew:
                 name=f"metawatt worker {number}",
             )
             process.start()
-            if process.pid is not None:  # it would import its modules on this one's processor
-                let_roam(process.pid)
+            assert process.pid is not None
+            let_roam(process.pid)  # or it would read its modules on this one's processor
             reading.close()
             self._processes[number] = process
             log.info("worker started", worker=number, pid=process.pid)

@@ -63,8 +63,8 @@ async def _perform(settings: Settings, once: bool) -> None:
     assert playing is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     server = Server(make_node(settings))
-    try:
-        with occupying_told(settings):
+    with occupying_told(settings):
+        try:
             with address_told(settings):
                 await server.start()
             base_url = f"http://{_HOST}:{server.port}"
@@ -72,8 +72,8 @@ async def _perform(settings: Settings, once: bool) -> None:
             tokens, receipts = await _play(settings, base_url, stage)
             if not once:
                 await _stay(settings, base_url, stage, tokens, receipts)
-    finally:
-        await server.stop()
+        finally:
+            await server.stop()
 
 
 async def _play(settings: Settings, base_url: str, stage: Stage) -> tuple[Tokens, Receipts]:

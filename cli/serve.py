@@ -23,7 +23,7 @@ from config.occupied import occupying
 from config.processors import keep_to
 from config.settings import Settings
 
-BUSY = "`metawatt reindex` is at work there; start the node when it is done"
+_BUSY = "`metawatt reindex` is at work there; start the node when it is done"
 _ADDRESS_FAULTS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM})
 
 log = structlog.get_logger("metawatt.cli")
@@ -77,7 +77,7 @@ def occupying_told(settings: Settings) -> Iterator[None]:
     """The data folder is in use meanwhile; `SettingsInvalid` while a command that needs it alone is at work."""
     with occupying(settings.node.data_dir) as is_free:
         if not is_free:
-            raise SettingsInvalid([f"node.data_dir: {settings.node.data_dir}: {BUSY}"])
+            raise SettingsInvalid([f"node.data_dir: {settings.node.data_dir}: {_BUSY}"])
         yield
 
 

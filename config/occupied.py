@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+from fcntl import LOCK_EX, LOCK_SH
 from pathlib import Path
 from typing import Final
+
+from config.locking import locked
 
 FILE_NAME: Final = "node.lock"
 
@@ -36,11 +38,6 @@ def alone_in(folder: Path) -> Iterator[bool]:
 def _locked(folder: Path, kind: int) -> Iterator[bool]:
     descriptor = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            flock(descriptor, kind | LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield locked(descriptor, kind)
     finally:
         os.close(descriptor)

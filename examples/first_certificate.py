@@ -89,8 +89,13 @@ topics = ["tm_metawatt_gc", "tm_metawatt_gc_solar_pv_de"]
 print(post("/submit", beef, content_type="application/octet-stream", x_topics=json.dumps(topics)))
 
 # 4. What a buyer sees: found by source and country, with the transactions that prove it.
-query = {"energy_source": "solar_pv", "country": "DE", "topics": ["tm_metawatt_gc_solar_pv_de"]}
-query |= {"sort": "newest", "limit": 10}
+query = {
+    "energy_source": "solar_pv",
+    "country": "DE",
+    "topics": ["tm_metawatt_gc_solar_pv_de"],
+    "sort": "newest",
+    "limit": 10,
+}
 answer = post_json("/lookup", {"service": "ls_metawatt", "query": query})
 found = [parse_envelope(bytes(output["beef"])).subject.txid_hex for output in answer["outputs"]]
 assert transaction.txid_hex in found

@@ -9,10 +9,11 @@ system releases both when a process ends, however it ends. SQLite's own lock sti
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
 from types import TracebackType
 
+from config.locking import locked
 from store.port import StoreUnavailable
 
 
@@ -34,11 +35,11 @@ class Turn:
 
     def taken(self) -> bool:
         """Take the turn if nobody has it or waits for it; whether it was taken."""
-        return _locked(self._next) and self._taken_as_next()
+        return locked(self._next, LOCK_EX) and self._taken_as_next()
 
     def _taken_as_next(self) -> bool:
         try:
-            return _locked(self._turn)
+            return locked(self._turn, LOCK_EX)
         finally:
             flock(self._next, LOCK_UN)
 
@@ -57,14 +58,6 @@ class Turn:
     def close(self) -> None:
         os.close(self._next)
         os.close(self._turn)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _opened(path: Path) -> int:
